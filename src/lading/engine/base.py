@@ -1,0 +1,270 @@
+"""The contract between Lading and a container engine: small enough to memorise.
+
+An :class:`Engine` knows images, networks and containers; a :class:`Container` lives from
+``create`` to ``remove``. Every driver, and the fake in :mod:`lading.testing`, does the same under
+``tests/conformance``.
+
+Every call may raise :class:`~lading.errors.EngineUnreachable` and
+:class:`~lading.errors.EngineError`; the calls name the others. Cancelling a call leaves the engine
+as it was or as it would have been: nothing half-done, and nothing of ours open.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Protocol, Self
+
+from lading.engine.spec import (
+    ContainerInfo,
+    ContainerSpec,
+    EngineInfo,
+    Exit,
+    ImageInfo,
+    LogChunk,
+    NetworkInfo,
+    NetworkSpec,
+    PullStatus,
+    Stats,
+)
+
+__all__ = ["Container", "Engine", "Progress"]
+
+Progress = Callable[[PullStatus], None]
+"""Told of every step of a pull or build, on the event loop; must not block."""
+
+
+class Container(Protocol):
+    """One container, alive or not."""
+
+    @property
+    def id(self) -> str:
+        """The engine's id of it."""
+        ...
+
+    @property
+    def name(self) -> str:
+        """Its name on the engine."""
+        ...
+
+    async def start(self) -> None:
+        """Start it; a container that runs already is left alone.
+
+        Raises
+        ------
+        NotSupported
+            The engine lacks the runtime or the GPU driver that the spec asks for.
+        ContainerNotFound
+            It is gone.
+        """
+        ...
+
+    async def inspect(self) -> ContainerInfo:
+        """Look at it now.
+
+        Raises
+        ------
+        ContainerNotFound
+            It is gone.
+        """
+        ...
+
+    async def wait(self) -> Exit:
+        """Wait until it has ended, without polling; returns at once if it has.
+
+        Raises
+        ------
+        ContainerNotFound
+            It is gone, or was removed meanwhile.
+        """
+        ...
+
+    def logs(self, *, follow: bool = False, tail: int | None = None) -> AsyncIterator[LogChunk]:
+        """What it wrote so far, and with `follow` what it writes until it ends.
+
+        Parameters
+        ----------
+        follow : bool
+            Go on until the container ends; chunks come as they are written, without polling.
+        tail : int or None
+            Begin with the last `tail` lines; None begins at the beginning.
+
+        Raises
+        ------
+        ContainerNotFound
+            It is gone.
+        """
+        ...
+
+    async def stats(self) -> Stats:
+        """What it uses; zeros once it has ended.
+
+        Raises
+        ------
+        ContainerNotFound
+            It is gone.
+        """
+        ...
+
+    async def connect(self, port: int) -> socket.socket:
+        """Open a TCP connection to a port that it listens on.
+
+        Returns
+        -------
+        socket.socket
+            Connected and non-blocking; the caller closes it.
+
+        Raises
+        ------
+        ConnectionError
+            Nothing listens there (yet), or the container does not run (any more).
+        NotSupported
+            This container can't be reached from here; the message says what to change.
+        """
+        ...
+
+    async def put(self, path: str, archive: bytes) -> None:
+        """Unpack a tar archive into an existing directory of the container."""
+        ...
+
+    async def get(self, path: str) -> bytes:
+        """Fetch a file or directory as a tar archive.
+
+        Raises
+        ------
+        FileNotFoundError
+            There is no such path in it.
+        """
+        ...
+
+    async def kill(self, signal: str = "SIGKILL") -> None:
+        """Send it a signal; nothing happens if it has ended."""
+        ...
+
+    async def stop(self, grace: float = 10.0) -> None:
+        """Ask it to end (SIGTERM), and kill it after `grace` seconds; nothing if it has ended."""
+        ...
+
+    async def remove(self) -> None:
+        """Kill it if it runs, and remove it with its anonymous volumes; nothing if it is gone."""
+        ...
+
+
+class Engine(Protocol):
+    """A container engine."""
+
+    async def info(self) -> EngineInfo:
+        """What it is and has."""
+        ...
+
+    async def image(self, ref: str) -> ImageInfo:
+        """Look at an image that the engine has; never asks a registry.
+
+        Raises
+        ------
+        ImageNotFound
+            The engine does not have it.
+        ImageNameInvalid
+            `ref` is no reference.
+        """
+        ...
+
+    async def pull(self, ref: str, progress: Progress | None = None) -> ImageInfo:
+        """Fetch an image from its registry, with the credentials that the user has stored for it.
+
+        Raises
+        ------
+        ImageNameInvalid, ImageNotFound, ImageDenied, ImagePullFailed
+            What went wrong, in the registry's words.
+        """
+        ...
+
+    async def build(
+        self,
+        context: bytes,
+        tag: str,
+        *,
+        args: Mapping[str, str] | None = None,
+        labels: Mapping[str, str] | None = None,
+        progress: Progress | None = None,
+    ) -> ImageInfo:
+        """Build an image from a tar archive that holds a ``Dockerfile`` at its root.
+
+        Raises
+        ------
+        BuildFailed
+            With the builder's last lines.
+        """
+        ...
+
+    async def read_file(self, image: str, path: str) -> bytes:
+        """Read one file out of an image without running it.
+
+        Raises
+        ------
+        ImageNotFound
+            The engine does not have the image.
+        ImageFileNotFound
+            The image holds no such file.
+        """
+        ...
+
+    async def create(self, spec: ContainerSpec) -> Container:
+        """Make a container; it does not run yet.
+
+        Raises
+        ------
+        ImageNotFound, NameTaken, NetworkNotFound, NotSupported
+            What is missing or in the way.
+        """
+        ...
+
+    async def container(self, id_or_name: str) -> Container:
+        """Find a container.
+
+        Raises
+        ------
+        ContainerNotFound
+            There is none.
+        """
+        ...
+
+    async def containers(self, labels: Mapping[str, str]) -> list[ContainerInfo]:
+        """All containers, running or not, that carry all these labels (an empty value: any).
+
+        ``limits`` and ``exit`` of what is listed may be left out: :meth:`Container.inspect` has
+        them.
+        """
+        ...
+
+    async def create_network(self, spec: NetworkSpec) -> NetworkInfo:
+        """Make a network.
+
+        Raises
+        ------
+        NameTaken
+            There is one of that name.
+        """
+        ...
+
+    async def networks(self, labels: Mapping[str, str] | None = None) -> list[NetworkInfo]:
+        """All networks that carry all these labels (an empty value: any)."""
+        ...
+
+    async def remove_network(self, name: str) -> None:
+        """Remove a network; nothing if there is none.
+
+        Raises
+        ------
+        EngineError
+            Containers are attached to it.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Let go of every connection; containers are not touched."""
+        ...
+
+    async def __aenter__(self) -> Self: ...
+
+    async def __aexit__(self, *exc: object) -> None: ...

@@ -1,0 +1,361 @@
+"""What goes into an engine and what comes out of it: frozen values, in our words, not an engine's.
+
+Sizes are bytes, processor shares are cores, times are aware datetimes in UTC.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from types import MappingProxyType
+
+__all__ = [
+    "ContainerInfo",
+    "ContainerSpec",
+    "Device",
+    "EngineInfo",
+    "Exit",
+    "Gpu",
+    "ImageInfo",
+    "Limits",
+    "LogChunk",
+    "Mount",
+    "Network",
+    "NetworkInfo",
+    "NetworkSpec",
+    "PullStatus",
+    "State",
+    "Stats",
+]
+
+_EMPTY: Mapping[str, str] = MappingProxyType({})
+
+
+class State(enum.StrEnum):
+    """Where a container is in its life."""
+
+    CREATED = "created"
+    RUNNING = "running"
+    PAUSED = "paused"
+    EXITED = "exited"
+
+
+class Network(enum.StrEnum):
+    """The networks that every engine has; any other is named by a plain string."""
+
+    NONE = "none"
+    """Only a loopback interface of its own."""
+    DEFAULT = "default"
+    """What the engine gives when nobody asks: usually a way out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """A file or directory of the host that appears in the container.
+
+    Parameters
+    ----------
+    source : str
+        Absolute path on the engine's host; must exist.
+    target : str
+        Absolute path in the container.
+    read_only : bool
+        Whether the container may only read it.
+    """
+
+    source: str
+    target: str
+    read_only: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A device node of the host that appears in the container (``path`` there and here)."""
+
+    source: str
+    target: str
+    permissions: str = "rwm"
+
+
+@dataclass(frozen=True, slots=True)
+class Gpu:
+    """Exactly these GPUs, by their UUID or index, through the vendor's driver."""
+
+    devices: tuple[str, ...]
+    driver: str = "nvidia"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a container may use; None means as much as the host has.
+
+    Parameters
+    ----------
+    cpus : float or None
+        Cores, may be fractional.
+    memory : int or None
+        Bytes, swap included: what does not fit is killed, not swapped.
+    pids : int or None
+        Processes and threads.
+    """
+
+    cpus: float | None = None
+    memory: int | None = None
+    pids: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerSpec:
+    """Everything that is decided before a container exists.
+
+    Parameters
+    ----------
+    image : str
+        Reference or id of an image that the engine has.
+    name : str or None
+        Unique on the engine; None lets the engine choose.
+    command : tuple of str or None
+        Replaces the image's entrypoint and its command (as Kubernetes' ``command`` does).
+    args : tuple of str or None
+        Replaces the image's command only (as Kubernetes' ``args`` does).
+    env, labels : mapping
+        Added to the image's own.
+    mounts, devices, gpus
+        What of the host it sees.
+    limits : Limits
+        What it may use.
+    network : Network or str
+        Where it is attached.
+    ports : tuple of int
+        TCP ports that :meth:`~lading.engine.base.Container.connect` must be able to reach.
+    runtime : str or None
+        OCI runtime by the name the engine has it under; None is the engine's default.
+    user : str or None
+        ``uid[:gid]`` or a name in the image; None is the image's own.
+    sealed : bool
+        Strangers' code: all capabilities dropped, no new privileges.
+    """
+
+    image: str
+    name: str | None = None
+    command: tuple[str, ...] | None = None
+    args: tuple[str, ...] | None = None
+    env: Mapping[str, str] = _EMPTY
+    labels: Mapping[str, str] = _EMPTY
+    mounts: tuple[Mount, ...] = ()
+    devices: tuple[Device, ...] = ()
+    gpus: Gpu | None = None
+    limits: Limits = field(default_factory=Limits)
+    network: Network | str = Network.DEFAULT
+    ports: tuple[int, ...] = ()
+    runtime: str | None = None
+    user: str | None = None
+    sealed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """How a container ended.
+
+    Parameters
+    ----------
+    code : int
+        Exit code; 128 + n where signal n ended it.
+    out_of_memory : bool
+        Whether the kernel killed something in it at its memory limit.
+    started, finished : datetime
+        In UTC.
+    error : str
+        The engine's own words where it could not even start it.
+    """
+
+    code: int
+    out_of_memory: bool
+    started: datetime
+    finished: datetime
+    error: str = ""
+
+    @property
+    def seconds(self) -> float:
+        """How long it ran."""
+        return (self.finished - self.started).total_seconds()
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerInfo:
+    """A container as the engine sees it now.
+
+    Parameters
+    ----------
+    pid : int or None
+        Process id of its first process on the engine's host; None when it does not run.
+    exit : Exit or None
+        Set once it has ended.
+    """
+
+    id: str
+    name: str
+    image: str
+    image_id: str
+    state: State
+    labels: Mapping[str, str]
+    created: datetime
+    pid: int | None = None
+    exit: Exit | None = None
+    limits: Limits = field(default_factory=Limits)
+    networks: Mapping[str, str] = _EMPTY
+    """Name of each network it is attached to, and its address there (may be empty)."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageInfo:
+    """An image that the engine has.
+
+    Parameters
+    ----------
+    id : str
+        ``sha256:...`` of its configuration: the same bytes have the same id everywhere.
+    digests : tuple of str
+        ``name@sha256:...`` under which registries know it; empty if it was only built here.
+    size : int
+        Bytes on disk.
+    """
+
+    id: str
+    tags: tuple[str, ...]
+    digests: tuple[str, ...]
+    size: int
+    created: datetime | None
+    labels: Mapping[str, str]
+    entrypoint: tuple[str, ...]
+    command: tuple[str, ...]
+    env: Mapping[str, str]
+    user: str
+    exposed: tuple[int, ...]
+    architecture: str
+
+
+@dataclass(frozen=True, slots=True)
+class PullStatus:
+    """How far a pull or build is.
+
+    Parameters
+    ----------
+    text : str
+        The engine's words: ``Downloading``, ``Step 2/5 : RUN ...``.
+    layer : str
+        Which part; empty for the whole.
+    current, total : int
+        Bytes of this part; 0 where unknown.
+    """
+
+    text: str
+    layer: str = ""
+    current: int = 0
+    total: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class LogChunk:
+    """Some bytes that a container wrote, as they came: a chunk need not be a line."""
+
+    stream: str
+    """``stdout`` or ``stderr``."""
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """What a running container uses, as the engine itself counts it.
+
+    Parameters
+    ----------
+    memory : int
+        Bytes now.
+    memory_peak : int or None
+        Bytes at the most so far; None where this engine does not count it.
+    cpu_seconds : float
+        Processor time so far.
+    """
+
+    memory: int
+    memory_peak: int | None
+    cpu_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkSpec:
+    """A network to be made.
+
+    Parameters
+    ----------
+    internal : bool
+        No way out of it.
+    isolated : bool
+        Its containers can't reach each other.
+    """
+
+    name: str
+    labels: Mapping[str, str] = _EMPTY
+    internal: bool = False
+    isolated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkInfo:
+    """A network that the engine has; ``containers`` are the ids of those attached."""
+
+    id: str
+    name: str
+    labels: Mapping[str, str]
+    internal: bool
+    containers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class EngineInfo:
+    """What an engine is and has.
+
+    Parameters
+    ----------
+    kind : str
+        ``docker``, ``podman``, ``kubernetes``, ``fake``.
+    address : str
+        Where it answers.
+    version, api_version : str
+        Its own, and of the interface it speaks.
+    runtimes : tuple of str
+        OCI runtimes it knows by name.
+    default_runtime : str
+        The one it uses unless told otherwise.
+    cgroup_version : int
+        1 or 2; 0 where unknown.
+    gpu_driver : bool
+        Whether it can hand out GPUs.
+    cpus : int
+        Cores of its host.
+    memory : int
+        Bytes of its host.
+    rootless : bool
+        Whether it runs without root.
+    local : bool
+        Whether its containers are processes of the kernel we run on, and we may look into them.
+    warnings : tuple of str
+        What the engine itself warns of.
+    """
+
+    kind: str
+    address: str
+    version: str
+    api_version: str
+    runtimes: tuple[str, ...]
+    default_runtime: str
+    cgroup_version: int
+    gpu_driver: bool
+    cpus: int
+    memory: int
+    rootless: bool
+    local: bool
+    warnings: tuple[str, ...] = ()

@@ -1,0 +1,409 @@
+"""Every error that Lading raises, in one place.
+
+::
+
+    LadingError                      1  500
+    ├── InputError                   2  400   what the caller gave can't be used; names the field
+    │   └── ConfigError              2  400   ... in a configuration file, flag or variable
+    ├── EngineError                 69  502   the container engine said no
+    │   ├── EngineUnreachable       69  503
+    │   ├── EngineTooOld            69  503
+    │   ├── NotSupported            69  501   this engine lacks a runtime, a driver, a feature
+    │   ├── NameTaken               69  409
+    │   ├── ContainerNotFound       66  404
+    │   ├── NetworkNotFound         66  404
+    │   └── ImageError              65  422
+    │       ├── ImageNameInvalid    65  400
+    │       ├── ImageNotFound       66  404   absent here and at the registry
+    │       ├── ImageDenied         77  403   the registry wants other credentials
+    │       ├── ImagePullFailed     69  502
+    │       ├── ImageFileNotFound   66  404   no such file inside the image
+    │       └── BuildFailed         65  422
+    ├── RunError                    70  502   a container did not do what it should
+    │   ├── ExitedEarly             70  502   ended before it was ready, or before it answered
+    │   ├── NotReady                75  504   the mark or the port did not come in time
+    │   ├── OutOfMemory            137  507
+    │   ├── TimedOut               124  504
+    │   ├── TaskFailed              70  502   it answered, with an HTTP error
+    │   ├── ReplyBroken             70  502   the connection broke before the whole reply came
+    │   ├── ReplyTooLarge           70  502
+    │   └── ContainerLost           70  502   somebody removed the container meanwhile
+    ├── CapacityError               75  503
+    │   ├── TooLarge                65  422   asks for more than there will ever be
+    │   ├── GpuUnavailable          75  503
+    │   ├── QueueFull               75  503
+    │   └── NotAccepting            75  503   paused, or stopping
+    └── RecordError                 74  500
+        └── RecordNotFound          66  404
+
+The first number is the exit code of the command line (sysexits.h where it has one, the shell's
+124 and 137 for time-outs and kills), the second the HTTP status.
+
+Every message says what happened, to which thing and why; :attr:`LadingError.fix` says what to do.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+__all__ = [
+    "BuildFailed",
+    "CapacityError",
+    "ConfigError",
+    "ContainerLost",
+    "ContainerNotFound",
+    "EngineError",
+    "EngineTooOld",
+    "EngineUnreachable",
+    "ExitedEarly",
+    "GpuUnavailable",
+    "ImageDenied",
+    "ImageError",
+    "ImageFileNotFound",
+    "ImageNameInvalid",
+    "ImageNotFound",
+    "ImagePullFailed",
+    "InputError",
+    "LadingError",
+    "NameTaken",
+    "NetworkNotFound",
+    "NotAccepting",
+    "NotReady",
+    "NotSupported",
+    "OutOfMemory",
+    "QueueFull",
+    "RecordError",
+    "RecordNotFound",
+    "ReplyBroken",
+    "ReplyTooLarge",
+    "RunError",
+    "TaskFailed",
+    "TimedOut",
+    "TooLarge",
+]
+
+
+class LadingError(Exception):
+    """The root of the tree.
+
+    Parameters
+    ----------
+    message : str
+        What happened, to which thing, and why.
+    fix : str
+        What to do about it; empty where nobody can say.
+    """
+
+    exit_code: ClassVar[int] = 1
+    http_status: ClassVar[int] = 500
+
+    def __init__(self, message: str, *, fix: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.fix = fix
+
+    def __str__(self) -> str:
+        return f"{self.message}; {self.fix}" if self.fix else self.message
+
+
+class InputError(LadingError):
+    """Something that the caller gave can't be used.
+
+    Parameters
+    ----------
+    field : str
+        Where it stands, as a path such as ``resource.cpu``; empty for the whole.
+    reason : str
+        What is wrong with it.
+    """
+
+    exit_code = 2
+    http_status = 400
+
+    def __init__(self, field: str, reason: str, *, fix: str = "") -> None:
+        super().__init__(f"{field}: {reason}" if field else reason, fix=fix)
+        self.field = field
+        self.reason = reason
+
+
+class ConfigError(InputError):
+    """A configuration file, flag or environment variable can't be used."""
+
+
+class EngineError(LadingError):
+    """The container engine refused or failed.
+
+    Parameters
+    ----------
+    message : str
+        The engine's own words, with what they were about.
+    status : int or None
+        The engine's HTTP status, where it has one.
+    """
+
+    exit_code = 69
+    http_status = 502
+
+    def __init__(self, message: str, *, status: int | None = None, fix: str = "") -> None:
+        super().__init__(message, fix=fix)
+        self.status = status
+
+
+class EngineUnreachable(EngineError):
+    """Nothing answers where the engine should be, or it went away in the middle."""
+
+    http_status = 503
+
+
+class EngineTooOld(EngineError):
+    """The engine answers, but its interface is older than what we need."""
+
+    http_status = 503
+
+
+class NotSupported(EngineError):
+    """This engine lacks what was asked for: an OCI runtime, a GPU driver, a feature."""
+
+    http_status = 501
+
+
+class NameTaken(EngineError):
+    """A container or network of that name exists already."""
+
+    http_status = 409
+
+
+class ContainerNotFound(EngineError):
+    """The engine knows no such container (any more)."""
+
+    exit_code = 66
+    http_status = 404
+
+
+class NetworkNotFound(EngineError):
+    """The engine knows no such network."""
+
+    exit_code = 66
+    http_status = 404
+
+
+class ImageError(EngineError):
+    """Something is wrong with an image.
+
+    Parameters
+    ----------
+    image : str
+        The reference as the caller wrote it.
+    """
+
+    exit_code = 65
+    http_status = 422
+
+    def __init__(
+        self, image: str, message: str, *, status: int | None = None, fix: str = ""
+    ) -> None:
+        super().__init__(f"image {image!r}: {message}", status=status, fix=fix)
+        self.image = image
+
+
+class ImageNameInvalid(ImageError):
+    """The reference can't be parsed."""
+
+    http_status = 400
+
+
+class ImageNotFound(ImageError):
+    """The image is neither here nor at its registry."""
+
+    exit_code = 66
+    http_status = 404
+
+
+class ImageDenied(ImageError):
+    """The registry wants credentials, or others."""
+
+    exit_code = 77
+    http_status = 403
+
+
+class ImagePullFailed(ImageError):
+    """The registry could not be reached, or broke off."""
+
+    exit_code = 69
+    http_status = 502
+
+
+class ImageFileNotFound(ImageError):
+    """The image holds no such file."""
+
+    exit_code = 66
+    http_status = 404
+
+
+class BuildFailed(ImageError):
+    """The engine could not build the image; the message ends with the builder's last lines."""
+
+
+class RunError(LadingError):
+    """A container did not do what it should have.
+
+    Parameters
+    ----------
+    message : str
+        What happened, naming the task.
+    logs : str
+        The last lines that the container printed, oldest first; may be empty.
+    """
+
+    exit_code = 70
+    http_status = 502
+
+    def __init__(self, message: str, *, logs: str = "", fix: str = "") -> None:
+        super().__init__(message, fix=fix)
+        self.logs = logs
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        return f"{text}\nlast lines of its log:\n{self.logs}" if self.logs else text
+
+
+class ExitedEarly(RunError):
+    """The container ended before it was ready, or before it answered.
+
+    Parameters
+    ----------
+    code : int
+        Its exit code.
+    """
+
+    def __init__(self, message: str, *, code: int, logs: str = "", fix: str = "") -> None:
+        super().__init__(message, logs=logs, fix=fix)
+        self.code = code
+
+
+class NotReady(RunError):
+    """The mark or the port did not come before the deadline."""
+
+    exit_code = 75
+    http_status = 504
+
+
+class OutOfMemory(RunError):
+    """The kernel killed the container, or a process in it, at its memory limit.
+
+    Parameters
+    ----------
+    task : str
+        Which one.
+    limit, peak : int or None
+        In bytes; None where unknown.
+    """
+
+    exit_code = 137
+    http_status = 507
+
+    def __init__(
+        self,
+        task: str,
+        *,
+        limit: int | None,
+        peak: int | None,
+        logs: str = "",
+        limit_text: str = "",
+        peak_text: str = "",
+        fix: str = "",
+    ) -> None:
+        parts = [f"{task} was killed: out of memory"]
+        if limit_text:
+            parts.append(f"limit {limit_text}")
+        if peak_text:
+            parts.append(f"peak {peak_text}")
+        super().__init__(", ".join(parts), logs=logs, fix=fix)
+        self.task = task
+        self.limit = limit
+        self.peak = peak
+
+
+class TimedOut(RunError):
+    """The time allowed for it was used up.
+
+    Parameters
+    ----------
+    seconds : float
+        How long it was given.
+    """
+
+    exit_code = 124
+    http_status = 504
+
+    def __init__(self, message: str, *, seconds: float, logs: str = "", fix: str = "") -> None:
+        super().__init__(message, logs=logs, fix=fix)
+        self.seconds = seconds
+
+
+class TaskFailed(RunError):
+    """The task answered with an HTTP status that is no success.
+
+    Parameters
+    ----------
+    status : int
+        The task's HTTP status.
+    body : bytes
+        What it sent with it.
+    """
+
+    def __init__(self, message: str, *, status: int, body: bytes, fix: str = "") -> None:
+        super().__init__(message, fix=fix)
+        self.status = status
+        self.body = body
+
+
+class ReplyBroken(RunError):
+    """The connection broke before the whole reply had come."""
+
+
+class ReplyTooLarge(RunError):
+    """The reply is larger than the limit set for it."""
+
+
+class ContainerLost(RunError):
+    """Somebody else removed or stopped the container while we used it."""
+
+
+class CapacityError(LadingError):
+    """There is no room for it, now or ever."""
+
+    exit_code = 75
+    http_status = 503
+
+
+class TooLarge(CapacityError):
+    """It asks for more than this host will ever give."""
+
+    exit_code = 65
+    http_status = 422
+
+
+class GpuUnavailable(CapacityError):
+    """There are not that many GPUs free, or not at all."""
+
+
+class QueueFull(CapacityError):
+    """As many as may wait are waiting already."""
+
+
+class NotAccepting(CapacityError):
+    """No new work is taken: paused, or stopping."""
+
+
+class RecordError(LadingError):
+    """The records can't be read or written."""
+
+    exit_code = 74
+
+
+class RecordNotFound(RecordError):
+    """There is no record of that name."""
+
+    exit_code = 66
+    http_status = 404

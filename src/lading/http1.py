@@ -1,0 +1,394 @@
+"""A small HTTP/1.1 client over asyncio: to the engine's socket and to warm containers.
+
+One client for both, because both need what general ones don't give together: Unix sockets, sockets
+that somebody else opened (in another network namespace), streams that go on for days, an import of
+one millisecond, and some 60 microseconds a call. Parsing is httptools' (llhttp); what is here is
+the connection, the pool, and flow control.
+
+Message syntax: RFC 9112.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from typing import TYPE_CHECKING, Self
+
+import httptools
+
+from lading.errors import ReplyTooLarge
+from lading.units import format_bytes
+
+if TYPE_CHECKING:
+    import socket
+    import ssl
+
+__all__ = ["Client", "Connection", "Response", "open_socket", "open_tcp", "open_unix"]
+
+_HIGH_WATER = 256 * 1024
+"""Bytes received and not yet read, above which the sender is held back."""
+
+Headers = Iterable[tuple[str, str]]
+
+
+class Response:
+    """The reply to one request; its head is there, its body may still be coming.
+
+    Attributes
+    ----------
+    status : int
+    headers : dict of str to str
+        Names in lower case; of a repeated one, the last.
+    """
+
+    def __init__(self, connection: Connection, status: int, headers: dict[str, str]) -> None:
+        self._connection = connection
+        self.status = status
+        self.headers = headers
+
+    async def read(self, limit: int | None = None) -> bytes:
+        """Read the whole body.
+
+        Parameters
+        ----------
+        limit : int or None
+            Most bytes to accept.
+
+        Raises
+        ------
+        ReplyTooLarge
+            More came, or was announced; the connection is closed.
+        ConnectionError
+            The connection broke before the body's end.
+        """
+        connection = self._connection
+        if limit is not None and int(self.headers.get("content-length", 0)) > limit:
+            connection.close()
+            raise _too_large(limit)
+        chunks: list[bytes] = []
+        received = 0
+        while (chunk := await connection.next_chunk()) is not None:
+            received += len(chunk)
+            if limit is not None and received > limit:
+                connection.close()
+                raise _too_large(limit)
+            chunks.append(chunk)
+        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """Yield the body as it comes.
+
+        Raises
+        ------
+        ConnectionError
+            The connection broke before the body's end.
+        """
+        while (chunk := await self._connection.next_chunk()) is not None:
+            yield chunk
+
+
+def _too_large(limit: int) -> ReplyTooLarge:
+    return ReplyTooLarge(f"the reply is larger than the limit of {format_bytes(limit)}")
+
+
+class Connection(asyncio.Protocol):
+    """One connection, one request at a time.
+
+    Attributes
+    ----------
+    received : bool
+        Whether any byte of a reply to the current request has come: if none has, and the
+        connection broke, only the server knows what it did.
+    """
+
+    def __init__(self) -> None:
+        self.received = False
+        self.idle_since = 0.0
+        self._transport: asyncio.Transport | None = None
+        self._loop = asyncio.get_running_loop()
+        self._wake: asyncio.Future[None] | None = None
+        self._error: ConnectionError | None = None
+        self._paused = False
+        self._reset()
+
+    def _reset(self) -> None:
+        self._parser = httptools.HttpResponseParser(self)
+        self._headers: dict[str, str] = {}
+        self._chunks: deque[bytes] = deque()
+        self._buffered = 0
+        self._head = self._complete = self._keep_alive = False
+        self.received = False
+
+    # What asyncio calls.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the transport."""
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        """Parse what came; a reader that waits is woken once for all of it."""
+        self.received = True
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserError as error:
+            self._fail(ConnectionResetError(f"what came is not HTTP: {error}"))
+            return
+        if self._buffered > _HIGH_WATER and not self._paused and self._transport:
+            self._paused = True
+            self._transport.pause_reading()
+        self._notify()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End the body that ends so (RFC 9112, 6.3, rule 8), or tell whoever waits."""
+        if self._head and not self._complete and self._ends_with_connection() and exc is None:
+            self._complete = True
+        self._fail(ConnectionResetError(f"the connection was closed: {exc or 'by the other end'}"))
+
+    # What the parser calls.
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Keep a header."""
+        self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+
+    def on_headers_complete(self) -> None:
+        """The head is there, unless it was an interim one (RFC 9110, 15.2)."""
+        if self._parser.get_status_code() >= 200:
+            self._head = True
+
+    def on_body(self, body: bytes) -> None:
+        """Keep a piece of the body."""
+        self._chunks.append(body)
+        self._buffered += len(body)
+
+    def on_message_complete(self) -> None:
+        """The reply is whole."""
+        if self._head:
+            self._complete = True
+            self._keep_alive = self._parser.should_keep_alive()
+        else:
+            self._headers.clear()
+
+    # What callers call.
+
+    async def send(
+        self, method: str, target: str, headers: Headers = (), body: bytes = b""
+    ) -> Response:
+        """Send a request and wait for the head of its reply.
+
+        Raises
+        ------
+        ConnectionError
+            The connection broke first.
+        """
+        if self._transport is None or self._error is not None:
+            raise self._error or ConnectionResetError("the connection was closed")
+        self._reset()
+        lines = [f"{method} {target} HTTP/1.1\r\n"]
+        lines += [f"{name}: {value}\r\n" for name, value in headers]
+        if body or method in ("POST", "PUT"):
+            lines.append(f"content-length: {len(body)}\r\n")
+        lines.append("\r\n")
+        head = "".join(lines).encode("latin-1")
+        if len(body) < 1 << 16:
+            self._transport.write(head + body)
+        else:
+            self._transport.writelines((head, body))
+        while not self._head:
+            await self._wait()
+        return Response(self, self._parser.get_status_code(), self._headers)
+
+    async def next_chunk(self) -> bytes | None:
+        """Take the next piece of the body; None at its end."""
+        while not self._chunks:
+            if self._complete:
+                return None
+            await self._wait()
+        chunk = self._chunks.popleft()
+        self._buffered -= len(chunk)
+        if self._paused and self._buffered < _HIGH_WATER // 2 and self._transport:
+            self._paused = False
+            self._transport.resume_reading()
+        return chunk
+
+    @property
+    def reusable(self) -> bool:
+        """Whether another request may be sent: open, and the last reply was read to its end."""
+        return self._error is None and self._complete and self._keep_alive and not self._chunks
+
+    @property
+    def open(self) -> bool:
+        """Whether the other end has not closed it, as far as we know."""
+        return self._error is None
+
+    def close(self) -> None:
+        """Close at once."""
+        self._error = self._error or ConnectionResetError("the connection was closed by us")
+        if self._transport is not None:
+            self._transport.abort()
+            self._transport = None
+
+    def _ends_with_connection(self) -> bool:
+        return (
+            "content-length" not in self._headers
+            and "chunked" not in self._headers.get("transfer-encoding", "").lower()
+        )
+
+    def _fail(self, error: ConnectionError) -> None:
+        self._error = self._error or error
+        if self._transport is not None:
+            self._transport.abort()
+            self._transport = None
+        self._notify()
+
+    def _notify(self) -> None:
+        if self._wake is not None and not self._wake.done():
+            self._wake.set_result(None)
+
+    async def _wait(self) -> None:
+        if self._error is not None:
+            raise ConnectionResetError(*self._error.args)
+        self._wake = self._loop.create_future()
+        try:
+            await self._wake
+        except BaseException:
+            self.close()  # a reply that nobody waits for would answer the next request
+            raise
+        finally:
+            self._wake = None
+
+
+Dial = Callable[[], Awaitable[Connection]]
+
+
+async def open_unix(path: str) -> Connection:
+    """Connect to a Unix socket."""
+    loop = asyncio.get_running_loop()
+    return (await loop.create_unix_connection(Connection, path))[1]
+
+
+async def open_tcp(host: str, port: int, tls: ssl.SSLContext | None = None) -> Connection:
+    """Connect to a TCP port."""
+    loop = asyncio.get_running_loop()
+    return (await loop.create_connection(Connection, host, port, ssl=tls))[1]
+
+
+async def open_socket(sock: socket.socket) -> Connection:
+    """Take over a connected stream socket."""
+    loop = asyncio.get_running_loop()
+    return (await loop.create_connection(Connection, sock=sock))[1]
+
+
+class Client:
+    """Connections to one server, kept while they are fresh.
+
+    Parameters
+    ----------
+    dial : callable
+        Opens a connection.
+    host : str
+        What the ``Host`` header says.
+    idle : float
+        Seconds that an unused connection is kept. Short, so that a server which serves one
+        connection after the other isn't held up by one that we keep for nothing, and so that we
+        rarely write to one that the server is about to close.
+    """
+
+    def __init__(self, dial: Dial, *, host: str, idle: float) -> None:
+        self._dial = dial
+        self._host = ("host", host)
+        self._idle_limit = idle
+        self._idle: deque[Connection] = deque()
+        self._sweeper: asyncio.TimerHandle | None = None
+        self._closed = False
+
+    async def connect(self) -> Connection:
+        """Take the most recently used connection that is still open, or open one.
+
+        Whoever takes it gives it to :meth:`release`, also after an error.
+
+        Raises
+        ------
+        OSError
+            Nothing listens there.
+        """
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.open:
+                return connection
+        return await self._dial()
+
+    def release(self, connection: Connection) -> None:
+        """Give a connection back; one that can't be used again is closed."""
+        if self._closed or not connection.reusable:
+            connection.close()
+            return
+        loop = asyncio.get_running_loop()
+        connection.idle_since = loop.time()
+        self._idle.append(connection)
+        if self._sweeper is None:
+            self._sweeper = loop.call_later(self._idle_limit, self._sweep)
+
+    async def request(
+        self,
+        method: str,
+        target: str,
+        headers: Headers = (),
+        body: bytes = b"",
+        *,
+        limit: int | None = None,
+    ) -> tuple[Response, bytes]:
+        """Send a request and read the whole reply.
+
+        Returns
+        -------
+        (Response, bytes)
+            The head, and the body.
+
+        Raises
+        ------
+        OSError
+            Nothing listens there, or the connection broke.
+        ReplyTooLarge
+            The body is larger than `limit` bytes.
+        """
+        async with self.stream(method, target, headers, body) as response:
+            return response, await response.read(limit)
+
+    @contextlib.asynccontextmanager
+    async def stream(
+        self, method: str, target: str, headers: Headers = (), body: bytes = b""
+    ) -> AsyncIterator[Response]:
+        """Send a request; the block reads the reply as it comes, or leaves the rest of it."""
+        connection = await self.connect()
+        try:
+            yield await connection.send(method, target, (self._host, *headers), body)
+        finally:
+            self.release(connection)
+
+    def close(self) -> None:
+        """Close what is kept; connections in use are closed when they are released."""
+        self._closed = True
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+            self._sweeper = None
+        while self._idle:
+            self._idle.pop().close()
+
+    def _sweep(self) -> None:
+        loop = asyncio.get_running_loop()
+        oldest = loop.time() - self._idle_limit
+        while self._idle and (not self._idle[0].open or self._idle[0].idle_since <= oldest):
+            self._idle.popleft().close()
+        self._sweeper = None
+        if self._idle:
+            wait = self._idle[0].idle_since + self._idle_limit - loop.time()
+            self._sweeper = loop.call_later(max(wait, 0.01), self._sweep)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        self.close()
