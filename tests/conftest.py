@@ -1,0 +1,196 @@
+"""What every test stands on: coroutine tests, real engines, and nothing left behind.
+
+Coroutine tests and async fixtures are run by anyio's pytest plugin (a dependency of Starlette)
+in its automatic mode, on asyncio only: it is kept well, needs no marks, runs async fixtures and
+Hypothesis' tests, and fails a test whose callbacks raised. An async fixture lives in the loop of
+its test, so it has function scope.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import inspect
+import os
+import tempfile
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+from blockbuster import BlockBuster
+from tests.support import engines
+from tests.support.leaks import Footprint, Snapshot
+
+_missing = pytest.StashKey[dict[str, str]]()
+_hosts = pytest.StashKey[dict[str, str]]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[_missing] = {}
+    config.stash[_hosts] = {}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pycollect_makeitem(collector: pytest.Collector, name: str, obj: object) -> None:
+    """Watch the tasks of every coroutine test."""
+    inner = getattr(getattr(obj, "hypothesis", None), "inner_test", obj)
+    if name.startswith("test") and inspect.iscoroutinefunction(inner):
+        pytest.mark.usefixtures("no_task_left_behind")(obj)
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    if missing := config.stash[_missing]:
+        terminalreporter.section("not run on this machine")
+        for name, reason in sorted(missing.items()):
+            terminalreporter.write_line(f"not run on this machine: {name}: {reason}")
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """Only asyncio; a loop of its own for each test."""
+    return "asyncio"
+
+
+# Engines.
+
+
+def _use(config: pytest.Config, name: str, host: str | None) -> str:
+    if host is None:
+        reason = f"no engine answers; {engines.INSTALL[name]}"
+        config.stash[_missing][name] = reason
+        pytest.skip(f"{name}: {reason}")
+    config.stash[_hosts][name] = host
+    return host
+
+
+@pytest.fixture(scope="session")
+def docker_host(pytestconfig: pytest.Config) -> str:
+    """Address of a running Docker; skips where there is none."""
+    return _use(pytestconfig, "docker", engines.find("docker"))
+
+
+@pytest.fixture(scope="session")
+def podman_host(pytestconfig: pytest.Config) -> Iterator[str]:
+    """Address of a running Podman, or of one that runs for this session; skips without Podman."""
+    if found := engines.find("podman"):
+        yield _use(pytestconfig, "podman", found)
+        return
+    with engines.podman_service() as host:
+        yield _use(pytestconfig, "podman", host)
+
+
+@pytest.fixture
+def engine_host(request: pytest.FixtureRequest) -> str:
+    """Address of a real engine: Docker, or Podman where there is no Docker.
+
+    `parametrize("engine_host", ["docker", "podman"], indirect=True)` runs a test on each.
+    """
+    wanted = getattr(request, "param", None)
+    if wanted is None:
+        wanted = "docker" if engines.find("docker") else "podman"
+    host: str = request.getfixturevalue(f"{wanted}_host")
+    return host
+
+
+@pytest.fixture
+def test_id() -> str:
+    """A word that no other test has: for owners, names and labels."""
+    return uuid.uuid4().hex[:12]
+
+
+@pytest.fixture
+def test_labels(test_id: str) -> dict[str, str]:
+    """What every container and network that a test makes must carry."""
+    return {"lading.test": test_id}
+
+
+# Nothing left behind.
+
+
+@pytest.fixture(scope="session")
+def _temporary_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Temporary files of this process and its children go to a folder that can be watched.
+
+    A short path: a Unix socket's may have 108 bytes.
+    """
+    tmp_path_factory.getbasetemp()  # stays where users look for it
+    probe_cache = Path(tempfile.gettempdir(), f"lading-test-probe-{os.getuid()}")
+    probe_cache.mkdir(mode=0o700, exist_ok=True)
+    with (
+        tempfile.TemporaryDirectory(prefix="lading-t-") as folder,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        Path(folder, probe_cache.name).symlink_to(probe_cache)  # compiled once, not per session
+        patch.setenv("TMPDIR", folder)
+        patch.setattr(tempfile, "tempdir", folder)
+        yield Path(folder)
+
+
+@pytest.fixture(autouse=True)
+def footprint(
+    request: pytest.FixtureRequest, test_id: str, _temporary_folder: Path
+) -> Iterator[Footprint]:
+    """Fail a test that leaves containers, networks, files, sockets, threads or processes.
+
+    On an engine, a test's own are: labelled `lading.test=<test_id>` or `lading.owner=<test_id>`,
+    or named `lading-<test_id>...`; a test tells of others by `footprint.watch_label` and
+    `footprint.watch_name`.
+    """
+    mine = Footprint(test_id)
+    before = Snapshot.take(_temporary_folder)
+    yield mine
+    problems = Snapshot.take(_temporary_folder).grown_since(before)
+    hosts = request.config.stash[_hosts]
+    # Only a test that could reach an engine is asked about one.
+    if {"docker_host", "podman_host", "engine_host", "engine"} & set(request.fixturenames):
+        for host in hosts.values():
+            problems += mine.remove_leftovers(host)
+    if problems:
+        pytest.fail("left behind:\n" + "\n".join(f"  - {line}" for line in problems), pytrace=False)
+
+
+def _is_runner(task: asyncio.Task[object]) -> bool:
+    """Whether it is the task in which anyio's plugin runs tests and fixtures."""
+    return getattr(task.get_coro(), "__qualname__", "").startswith("TestRunner.")
+
+
+@pytest.fixture
+async def no_task_left_behind() -> AsyncIterator[None]:
+    """Fail a test whose fixtures have all ended while a task of it still runs."""
+    before = asyncio.all_tasks()
+    yield
+    left = {task for task in asyncio.all_tasks() - before if not _is_runner(task)}
+    if left:
+        # A cancelled task that nobody awaited needs one turn of the loop to end.
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait(left, timeout=0.05)
+        left = {task for task in left if not task.done()}
+    if left:
+        lines = "\n".join(f"  - {task!r}" for task in left)
+        pytest.fail(f"tasks left behind:\n{lines}", pytrace=False)
+
+
+# The loop is never blocked.
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_blocking_calls() -> Iterator[None]:
+    """Fail a test in which code of ours blocks the event loop.
+
+    `sqlite3` is left out: whether a record is written on the loop or in a thread is decided by
+    measurement in `lading.run.records`, not here. Imports are left out: they happen once.
+    """
+    guard = BlockBuster(["lading"])
+    guard.functions = {
+        name: function
+        for name, function in guard.functions.items()
+        if not name.startswith("sqlite3.")
+    }
+    for function in guard.functions.values():
+        function.can_block_in("<frozen importlib._bootstrap>", "_find_and_load")
+    guard.activate()
+    yield
+    guard.deactivate()
