@@ -62,10 +62,11 @@ def ensure_probe(docker_host: str) -> str:
         Nothing answers at `docker_host`.
     """
     version = _source_hash()
+    old = None
     status, body = _call(docker_host, "GET", f"/images/{NAME}/json")
     if status == 200:
-        labels = json.loads(body)["Config"].get("Labels") or {}
-        if labels.get("lading.test.source") == version:
+        old = json.loads(body)
+        if (old["Config"].get("Labels") or {}).get("lading.test.source") == version:
             return NAME
     changes = [
         'ENTRYPOINT ["/probe"]',
@@ -84,6 +85,9 @@ def ensure_probe(docker_host: str) -> str:
     if status != 200 or b'"error"' in body:
         text = body.decode(errors="replace").strip()
         raise ProbeError(f"{docker_host} did not take the image {NAME}: {status} {text}")
+    if old is not None:
+        # Nameless now. It stays where a container still uses it, so the reply doesn't matter.
+        _call(docker_host, "DELETE", f"/images/{old['Id']}")
     return NAME
 
 
