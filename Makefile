@@ -5,7 +5,7 @@
 PYTHON := .venv/bin/python
 BIN := .venv/bin
 
-.PHONY: help demo test check bench venv
+.PHONY: help demo test check lint types layers sizes docs bench venv
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -17,12 +17,22 @@ demo:  ## build the example task, run it cold and warm, leave nothing behind
 test:  ## run the tests (ARGS="-k pool" goes to pytest)
 	@scripts/test $(ARGS)
 
-check: venv  ## lint, types, layers, size limits, documentation
+check: lint types layers sizes docs  ## lint, types, layers, size limits, documentation
+
+lint: venv
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+types: venv
 	$(BIN)/mypy
+
+layers: venv
 	$(BIN)/lint-imports
+
+sizes: venv
 	$(PYTHON) scripts/sizes
+
+docs: venv
 	$(BIN)/mkdocs build --strict --quiet
 
 bench: venv  ## measure; prints ratios to what it compares with
