@@ -30,7 +30,10 @@ __all__ = [
     "Stats",
 ]
 
-_EMPTY: Mapping[str, str] = MappingProxyType({})
+
+def _empty() -> Mapping[str, str]:
+    """A default that nobody can change (Python 3.11 takes no mapping proxy as one)."""
+    return MappingProxyType({})
 
 
 class State(enum.StrEnum):
@@ -142,8 +145,8 @@ class ContainerSpec:
     name: str | None = None
     command: tuple[str, ...] | None = None
     args: tuple[str, ...] | None = None
-    env: Mapping[str, str] = _EMPTY
-    labels: Mapping[str, str] = _EMPTY
+    env: Mapping[str, str] = field(default_factory=_empty)
+    labels: Mapping[str, str] = field(default_factory=_empty)
     mounts: tuple[Mount, ...] = ()
     devices: tuple[Device, ...] = ()
     gpus: Gpu | None = None
@@ -205,7 +208,7 @@ class ContainerInfo:
     pid: int | None = None
     exit: Exit | None = None
     limits: Limits = field(default_factory=Limits)
-    networks: Mapping[str, str] = _EMPTY
+    networks: Mapping[str, str] = field(default_factory=_empty)
     """Name of each network it is attached to, and its address there (may be empty)."""
 
 
@@ -298,7 +301,7 @@ class NetworkSpec:
     """
 
     name: str
-    labels: Mapping[str, str] = _EMPTY
+    labels: Mapping[str, str] = field(default_factory=_empty)
     internal: bool = False
     isolated: bool = False
 
