@@ -1,0 +1,195 @@
+"""Images of the fake engine, and the registry that it pulls them from."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import hashlib
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from lading.engine.spec import ImageInfo, PullStatus
+from lading.errors import ImageError, ImageNameInvalid, ImageNotFound
+
+if TYPE_CHECKING:
+    from lading.engine.base import Progress
+    from lading.testing.fake_process import FakeProcess
+
+__all__ = ["FakeImage", "FakeRegistry", "Program", "normal_reference"]
+
+Program = Callable[["FakeProcess"], Awaitable[int | None]]
+"""What runs in a container; it returns the exit code (None: 0)."""
+
+_CREATED = datetime(2024, 1, 1, tzinfo=UTC)
+_PART = r"[a-z0-9]+(?:(?:\.|_{1,2}|-+)[a-z0-9]+)*"
+_REFERENCE = re.compile(
+    # a host may have dots, a port and capitals; the rest of the name may not
+    rf"(?P<name>(?:[A-Za-z0-9][A-Za-z0-9.-]*(?::\d+)?/)?{_PART}(?:/{_PART})*)"
+    r"(?::(?P<tag>\w[\w.-]{0,127}))?(?:@(?P<digest>[a-z0-9]+:[0-9a-fA-F]{32,}))?"
+)
+_ID = re.compile(r"(?:sha256:)?[0-9a-f]{64}")
+
+
+def normal_reference(ref: str) -> str:
+    """Write out what a reference leaves to say: the tag ``latest``; an id stays as it is.
+
+    Raises
+    ------
+    ImageNameInvalid
+        It is no reference.
+    """
+    if _ID.fullmatch(ref):
+        return ref
+    match = _REFERENCE.fullmatch(ref)
+    if match is None:
+        raise ImageNameInvalid(
+            ref,
+            "invalid reference format",
+            status=400,
+            fix="write NAME, NAME:TAG or NAME@sha256:DIGEST, in lower case",
+        )
+    if match["digest"]:
+        return f"{match['name']}@{match['digest']}"
+    return f"{match['name']}:{match['tag'] or 'latest'}"
+
+
+@dataclass(frozen=True)
+class FakeImage:
+    """An image whose program is a coroutine function.
+
+    Parameters
+    ----------
+    ref : str
+        Its name and tag.
+    program : callable
+        ``async def program(process: FakeProcess) -> int``.
+    entrypoint, command : tuple of str
+        As in an image; the program sees them in ``process.argv``. A container whose ``command``
+        names another program than ``entrypoint[0]`` can't start: the image has only this one.
+    env, labels : mapping
+        The image's own.
+    files : mapping of str to bytes
+        Absolute paths; one that ends in ``/`` is an empty directory.
+    user : str
+        ``uid[:gid]``; empty is root.
+    exposed : tuple of int
+        TCP ports that the image says it listens on.
+    """
+
+    ref: str
+    program: Program
+    entrypoint: tuple[str, ...] = ("/program",)
+    command: tuple[str, ...] = ()
+    env: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[str, bytes] = field(default_factory=dict)
+    user: str = ""
+    exposed: tuple[int, ...] = ()
+
+    @property
+    def id(self) -> str:
+        """``sha256:...`` of all but its name: the same image has the same id under every name."""
+        program = f"{self.program.__module__}.{getattr(self.program, '__qualname__', '')}"
+        parts = [program, repr(self.entrypoint), repr(self.command), self.user, repr(self.exposed)]
+        parts += [repr(sorted(item.items())) for item in (self.env, self.labels)]
+        digest = hashlib.sha256("\0".join(parts).encode())
+        for path in sorted(self.files):
+            digest.update(path.encode() + b"\0" + self.files[path])
+        return f"sha256:{digest.hexdigest()}"
+
+    @property
+    def digest(self) -> str:
+        """``sha256:...`` under which a registry would know it."""
+        return f"sha256:{hashlib.sha256(self.id.encode()).hexdigest()}"
+
+    def renamed(self, ref: str) -> FakeImage:
+        """The same image under another name."""
+        return dataclasses.replace(self, ref=ref)
+
+    def info(self, tags: tuple[str, ...], digests: tuple[str, ...]) -> ImageInfo:
+        """Describe it as an engine does that has it under these names."""
+        return ImageInfo(
+            id=self.id,
+            tags=tags,
+            digests=digests,
+            size=sum(len(content) for content in self.files.values()),
+            created=_CREATED,
+            labels=dict(self.labels),
+            entrypoint=self.entrypoint,
+            command=self.command,
+            env=dict(self.env),
+            user=self.user,
+            exposed=self.exposed,
+            architecture="amd64",
+        )
+
+
+class FakeRegistry:
+    """Where a fake engine pulls from.
+
+    Parameters
+    ----------
+    contents : mapping of str to FakeImage or ImageError
+        What a pull of that reference gives: an image, or an error such as
+        :class:`~lading.errors.ImageDenied`.
+    seconds : float
+        How long a pull takes.
+    layers : int
+        In how many parts its progress is told.
+
+    Attributes
+    ----------
+    pulls : list of str
+        Every reference that was asked for, in order.
+    """
+
+    def __init__(
+        self,
+        contents: Mapping[str, FakeImage | ImageError] | None = None,
+        *,
+        seconds: float = 0.0,
+        layers: int = 2,
+    ) -> None:
+        self._contents = {normal_reference(ref): item for ref, item in (contents or {}).items()}
+        self.seconds = seconds
+        self.layers = layers
+        self.pulls: list[str] = []
+
+    def publish(self, ref: str, item: FakeImage | ImageError) -> None:
+        """Put an image there, or an error; what was there is replaced."""
+        self._contents[normal_reference(ref)] = item
+
+    async def fetch(self, ref: str, progress: Progress | None = None) -> FakeImage:
+        """Give the image to an engine.
+
+        Raises
+        ------
+        ImageError
+            The one that was put there, or :class:`~lading.errors.ImageNotFound`.
+        """
+        name = normal_reference(ref)
+        self.pulls.append(ref)
+        tell = progress or (lambda _: None)
+        tell(PullStatus(text=f"Pulling {name}"))
+        item = self._contents.get(name)
+        if item is None:
+            raise ImageNotFound(
+                ref,
+                "the registry has no such image",
+                status=404,
+                fix="check the name, or publish it to the FakeRegistry",
+            )
+        if isinstance(item, ImageError):
+            raise item
+        total = max(1, sum(len(content) for content in item.files.values()) // self.layers)
+        for number in range(self.layers):
+            layer = f"layer{number}"
+            tell(PullStatus(text="Downloading", layer=layer, current=0, total=total))
+            await asyncio.sleep(self.seconds / self.layers)
+            tell(PullStatus(text="Downloading", layer=layer, current=total, total=total))
+            tell(PullStatus(text="Pull complete", layer=layer))
+        tell(PullStatus(text=f"Digest: {item.digest}"))
+        return item.renamed(ref)
