@@ -1,0 +1,401 @@
+"""The durable record of every run: what ran, for whom, how it ended and what it used.
+
+A run is written before its container starts and finished after it ends, in a SQLite file that
+several Lading processes share. The statements are in ``records.sql``, the writing in
+:mod:`lading.run.journal`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import os
+import time
+from dataclasses import dataclass, field, fields
+from functools import cache
+from operator import attrgetter
+from pathlib import Path
+from typing import Any
+
+from lading.errors import RecordError, RecordNotFound
+from lading.run.journal import Journal, OnError, Operation
+
+__all__ = ["Kind", "Records", "Run", "RunState", "new_id", "records_path"]
+
+_VERSION = 1
+"""Of the schema; a change of it comes with a migration."""
+_COALESCE = 0.005
+"""Seconds that the beginning of a call may wait for company."""
+
+
+class RunState(enum.StrEnum):
+    """Where a run is."""
+
+    STARTING = "starting"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    LOST = "lost"
+    """Whoever watched it died, or somebody removed its container."""
+
+
+class Kind(enum.StrEnum):
+    """What was run."""
+
+    CONTAINER = "container"
+    CALL = "call"
+    """One request, served by a container that serves many."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run of a container, or one call that it served.
+
+    Parameters
+    ----------
+    id : str
+        From :func:`new_id`.
+    contract : str
+        ``meca``, ``processing``, ``golem``.
+    owner : str
+        :attr:`lading.run.ownership.Owner.id` of the process that watches it.
+    name : str
+        The task, as people call it.
+    created, started, finished : float
+        Seconds since 1970, UTC.
+    parent : str or None
+        Of a call: the run of its container.
+    cpus, memory
+        Limits, in cores and bytes; None where there is none.
+    exit_code : int or None
+        None where nobody saw it end by itself.
+    error : str
+        Why it failed; empty if it did not.
+    memory_peak, cpu_seconds
+        What it used, in bytes and seconds.
+    detail : str
+        A JSON object of the contract's own.
+    """
+
+    id: str
+    kind: Kind
+    contract: str
+    owner: str
+    name: str
+    image: str
+    state: RunState = RunState.STARTING
+    created: float = field(default_factory=time.time)
+    started: float | None = None
+    finished: float | None = None
+    image_id: str | None = None
+    container_id: str | None = None
+    container_name: str | None = None
+    parent: str | None = None
+    cpus: float | None = None
+    memory: int | None = None
+    exit_code: int | None = None
+    out_of_memory: bool = False
+    error: str = ""
+    memory_peak: int | None = None
+    cpu_seconds: float | None = None
+    input_bytes: int | None = None
+    output_bytes: int | None = None
+    detail: str = "{}"
+
+
+_COLUMN = {item.name: position for position, item in enumerate(fields(Run))}
+_values = attrgetter(*_COLUMN)
+_CHANGEABLE = frozenset(_COLUMN) - {"id", "kind", "contract", "owner", "created"}
+_DIGITS = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32: no i, l, o, u
+_PAIRS = [high + low for high in _DIGITS for low in _DIGITS]
+_last_id = 0
+
+
+def new_id() -> str:
+    """Make an id: 16 characters of base 32, unique, and sorted by the time they were made.
+
+    42 bits of milliseconds, then 38 bits that are random once a millisecond and counted up in it.
+    """
+    global _last_id  # noqa: PLW0603
+    now = int(time.time() * 1000)
+    if _last_id >> 38 >= now:
+        _last_id += 1
+    else:
+        _last_id = now << 38 | int.from_bytes(os.urandom(5), "big") >> 2
+    value = _last_id
+    return "".join([_PAIRS[value >> shift & 1023] for shift in range(70, -1, -10)])
+
+
+def _first_id(moment: float) -> str:
+    """Return an id that sorts before all that are made from then on."""
+    value = max(int(moment * 1000), 0) << 38
+    return "".join([_PAIRS[value >> shift & 1023] for shift in range(70, -1, -10)])
+
+
+def records_path(state_directory: Path) -> Path:
+    """Return where the records are kept in a state directory."""
+    return state_directory / "records.db"
+
+
+@cache
+def _statements() -> dict[str, str]:
+    text = Path(__file__).with_name("records.sql").read_text("utf-8")
+    parts = [part.partition("\n") for part in text.split("-- name: ")[1:]]
+    return {name.strip(): body.strip() for name, _, body in parts}
+
+
+@cache
+def _update(columns: tuple[str, ...]) -> str:
+    if unknown := set(columns) - _CHANGEABLE:
+        raise TypeError(f"a record has no changeable {', '.join(sorted(unknown))}")
+    return f"UPDATE run SET {', '.join(f'{name} = ?' for name in columns)} WHERE id = ?"  # noqa: S608
+
+
+class Records:
+    """The records in one file.
+
+    Everything but :meth:`mark_lost` and :meth:`prune` belongs to one thread, and does not wait for
+    the disk.
+
+    Parameters
+    ----------
+    path : Path
+        The file, see :func:`records_path`; made if it is absent.
+    on_error : callable or None
+        None: what can't be written raises. Otherwise it is told, once until writing succeeds
+        again (maybe from another thread), and the record is tried again later.
+
+    Raises
+    ------
+    RecordError
+        The file can't be opened, or a newer Lading made it.
+    """
+
+    def __init__(self, path: Path, *, on_error: OnError | None = None) -> None:
+        sql = _statements()
+        self._insert = sql["insert"]
+        self._journal = Journal(path, schema=sql["schema"], version=_VERSION, on_error=on_error)
+        self._pending: dict[str, list[Any]] = {}
+        self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self._journal.path
+
+    def begin(self, run: Run) -> None:
+        """Write a run down: of a container now, a call within 5 ms, with what else came.
+
+        Raises
+        ------
+        RecordError
+            It can't be written.
+        """
+        values = list(_values(run))
+        if run.kind is Kind.CALL:
+            if self._timer is None:
+                try:
+                    loop = asyncio.get_running_loop()
+                except RuntimeError:
+                    pass  # a blocking caller: nobody would call us back
+                else:
+                    self._timer = loop.call_later(_COALESCE, self.flush)
+            if self._timer is not None:
+                self._pending[run.id] = values
+                return
+        self._journal.write([(self._insert, values)])
+
+    def update(self, run_id: str, **columns: Any) -> None:
+        """Change some columns of a run.
+
+        Raises
+        ------
+        RecordError
+            It can't be written.
+        """
+        values = self._pending.get(run_id)
+        if values is None:
+            self._journal.write([(_update(tuple(columns)), (*columns.values(), run_id))])
+            return
+        for name, value in columns.items():
+            values[_COLUMN[name]] = value
+
+    def finish(
+        self, run_id: str, state: RunState, *, finished: float | None = None, **columns: Any
+    ) -> None:
+        """Write down how a run ended; durable when this returns, or else after :meth:`settled`.
+
+        A call that began less than 5 ms ago costs one statement in all.
+
+        Parameters
+        ----------
+        state : RunState
+            One of the last four.
+        finished : float or None
+            Seconds since 1970; None is now.
+        **columns
+            Other columns to set, such as ``exit_code``.
+
+        Raises
+        ------
+        RecordError
+            It can't be written.
+        """
+        columns["state"] = state
+        columns["finished"] = time.time() if finished is None else finished
+        values = self._pending.pop(run_id, None)
+        operation: Operation
+        if values is None:
+            operation = _update(tuple(columns)), (*columns.values(), run_id)
+        else:
+            for name, value in columns.items():
+                values[_COLUMN[name]] = value
+            operation = self._insert, values
+        self._journal.write([operation])
+
+    def flush(self) -> None:
+        """Write the beginnings that wait for company.
+
+        Raises
+        ------
+        RecordError
+            They can't be written.
+        """
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._pending:
+            pending, self._pending = self._pending, {}
+            self._journal.write([(self._insert, values) for values in pending.values()])
+
+    async def settled(self) -> None:
+        """Wait until all that was finished is durable: at once, unless the file is locked.
+
+        Raises
+        ------
+        RecordError
+            It can't be written.
+        """
+        await self._journal.settled()
+
+    def get(self, run_id: str) -> Run:
+        """Find a run by its id or the beginning of it.
+
+        Raises
+        ------
+        RecordNotFound
+            There is none, or more than one.
+        RecordError
+            The file can't be read.
+        """
+        self.flush()
+        bounds = {"prefix": run_id, "end": run_id + "\x7f"}
+        rows = self._journal.read(_statements()["get"], bounds)
+        if not rows:
+            raise RecordNotFound(f"no run {run_id!r}", fix="`lading ps --all` lists them")
+        if len(rows) > 1 and rows[0][0] != run_id:
+            raise RecordNotFound(
+                f"more than one run begins with {run_id!r}", fix="write more of its id"
+            )
+        return _run(rows[0])
+
+    def list(
+        self,
+        *,
+        state: RunState | None = None,
+        kind: Kind | None = None,
+        since: float = 0.0,
+        limit: int = 100,
+    ) -> list[Run]:
+        """Return runs, the latest first.
+
+        Parameters
+        ----------
+        since : float
+            Only those created from then on; seconds since 1970.
+        limit : int
+            At most so many.
+
+        Raises
+        ------
+        RecordError
+            The file can't be read.
+        """
+        self.flush()
+        wanted = {"state": state, "kind": kind, "since": _first_id(since), "limit": limit}
+        return [_run(row) for row in self._journal.read(_statements()["list"], wanted)]
+
+    def open_owners(self) -> set[str]:
+        """Return the owners of all runs that have not ended.
+
+        Raises
+        ------
+        RecordError
+            The file can't be read.
+        """
+        self.flush()
+        return {str(row[0]) for row in self._journal.read(_statements()["open_owners"])}
+
+    def mark_lost(self, owner: str, error: str = "the process that ran it died") -> int:
+        """End every open run of an owner that is dead; may wait, for any thread.
+
+        Returns
+        -------
+        int
+            How many.
+
+        Raises
+        ------
+        RecordError
+            They can't be written.
+        """
+        values = {"owner": owner, "now": time.time(), "error": error}
+        return self._journal.do(_statements()["lost"], values)
+
+    def prune(self, *, older_than: float, keep: int | None = None) -> int:
+        """Forget ended runs; may wait, for any thread.
+
+        Parameters
+        ----------
+        older_than : float
+            Those created so many seconds ago.
+        keep : int or None
+            And those beyond the latest `keep`.
+
+        Returns
+        -------
+        int
+            How many.
+
+        Raises
+        ------
+        RecordError
+            They can't be deleted.
+        """
+        values = {"before": _first_id(time.time() - older_than), "keep": keep}
+        return self._journal.do(_statements()["prune"], values)
+
+    def close(self) -> None:
+        """Write what waits, and close the file.
+
+        Raises
+        ------
+        RecordError
+            Something could not be written.
+        """
+        try:
+            self.flush()
+        finally:
+            self._journal.close()
+
+
+def _run(row: tuple[Any, ...]) -> Run:
+    values = dict(zip(_COLUMN, row, strict=True))
+    try:
+        values["kind"] = Kind(values["kind"])
+        values["state"] = RunState(values["state"])
+    except ValueError as error:
+        raise RecordError(f"run {row[0]}: {error}") from error
+    values["out_of_memory"] = bool(values["out_of_memory"])
+    return Run(**values)
