@@ -4,7 +4,8 @@
 
     LadingError                      1  500
     ├── InputError                   2  400   what the caller gave can't be used; names the field
-    │   └── ConfigError              2  400   ... in a configuration file, flag or variable
+    │   ├── ConfigError              2  400   ... in a configuration file, flag or variable
+    │   └── InvalidLimit             2  400   ... a resource limit
     ├── EngineError                 69  502   the container engine said no
     │   ├── EngineUnreachable       69  503
     │   ├── EngineTooOld            69  503
@@ -64,6 +65,7 @@ __all__ = [
     "ImageNotFound",
     "ImagePullFailed",
     "InputError",
+    "InvalidLimit",
     "LadingError",
     "NameTaken",
     "NetworkNotFound",
@@ -130,6 +132,10 @@ class ConfigError(InputError):
     """A configuration file, flag or environment variable can't be used."""
 
 
+class InvalidLimit(InputError):
+    """A resource limit is no number, or not a possible one."""
+
+
 class EngineError(LadingError):
     """The container engine refused or failed.
 
@@ -162,7 +168,7 @@ class EngineTooOld(EngineError):
 
 
 class NotSupported(EngineError):
-    """This engine lacks what was asked for: an OCI runtime, a GPU driver, a feature."""
+    """The engine lacks what was asked for: an OCI runtime, a GPU driver, a feature."""
 
     http_status = 501
 

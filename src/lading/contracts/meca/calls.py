@@ -1,0 +1,254 @@
+"""The two calls that execute a task, over HTTP: ``POST /`` and ``POST /v1/execute``.
+
+Plain ASGI: this is the hot path. Both read the same JSON. The first answers as the original does,
+200 whatever happened; the second with the task's own bytes, or an honest status and a problem
+document (RFC 9457).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from lading.contracts.meca import replies
+from lading.contracts.meca.request import Request, read_request
+from lading.errors import InputError, InvalidLimit, LadingError, RunError, TaskFailed
+from lading.units import MIB, format_bytes
+
+if TYPE_CHECKING:
+    from starlette.types import Message, Receive, Scope, Send
+
+    from lading.contracts.meca.executor import Executor, Reply
+
+__all__ = ["ExecuteCall", "PayloadTooLarge", "TooBusy", "problem"]
+
+log = logging.getLogger("lading.meca")
+
+_WATCH_AFTER = 0.05
+"""Seconds after which we look whether the caller is still there: most calls are over by then."""
+
+Header = tuple[bytes, bytes]
+
+
+class PayloadTooLarge(InputError):
+    """The request's body is larger than the operator allows."""
+
+    http_status = 413
+
+
+class TooBusy(InputError):
+    """The bodies of the requests that are here already take all the memory meant for them."""
+
+    exit_code = 75
+    http_status = 503
+
+
+class _CallerGone(Exception):  # never leaves this module
+    """The caller closed the connection before its request was whole."""
+
+
+@dataclass(slots=True)
+class Bodies:
+    """How many bytes of request bodies may be held at once, by all requests together."""
+
+    limit: int
+    held: int = 0
+
+
+def problem(error: LadingError, request_id: str) -> tuple[int, bytes]:
+    """Write an error as a problem document (RFC 9457).
+
+    Returns
+    -------
+    (int, bytes)
+        The HTTP status, and the body.
+    """
+    document: dict[str, object] = {
+        "title": type(error).__name__,
+        "status": error.http_status,
+        "detail": error.message,
+        "instance": f"urn:request:{request_id}",
+    }
+    if error.fix:
+        document["fix"] = error.fix
+    if isinstance(error, InputError) and error.field:
+        document["field"] = error.field
+    if isinstance(error, RunError) and error.logs:
+        document["logs"] = error.logs
+    if isinstance(error, TaskFailed):
+        document["reply"] = {
+            "status": error.status,
+            "body": error.body.decode("utf-8", "replace"),
+        }
+    return error.http_status, json.dumps(document, ensure_ascii=False).encode("utf-8", "replace")
+
+
+class ExecuteCall:
+    """One of the two routes.
+
+    Parameters
+    ----------
+    executor : Executor
+    bodies : Bodies
+        Shared by both routes.
+    honest : bool
+        Whether the reply has a real status (``/v1/execute``).
+    """
+
+    def __init__(self, executor: Executor, bodies: Bodies, *, honest: bool) -> None:
+        self._executor = executor
+        self._bodies = bodies
+        self._limit = executor.options.max_input * MIB
+        self._honest = honest
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request; when its caller leaves, whatever it holds is freed."""
+        request_id: str = scope.get("lading.request_id", "-")
+        held = _Held(self._bodies, self._limit)
+        try:
+            status, headers, body = await self._answer(scope, receive, request_id, held)
+        except _CallerGone:
+            return
+        finally:
+            held.free()
+        headers.append((b"content-length", str(len(body)).encode()))
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+    async def _answer(
+        self, scope: Scope, receive: Receive, request_id: str, held: _Held
+    ) -> tuple[int, list[Header], bytes]:
+        try:
+            request = read_request(await held.read(scope, receive))
+            for warning in request.warnings:
+                log.warning("%s: %s", request_id, warning)
+            reply = await _unless_gone(self._executor, request, request_id, receive)
+        except LadingError as error:
+            log.info("%s: %s: %s", request_id, type(error).__name__, error)
+            return self._failure(error, request_id)
+        headers: list[Header] = [
+            (b"x-lading-start", b"cold" if reply.cold else b"warm"),
+            (b"x-lading-container", reply.container.encode("latin-1", "replace")),
+        ]
+        if self._honest:
+            headers.append((b"content-type", reply.content_type.encode("latin-1", "replace")))
+            return 200, headers, reply.body
+        headers.append((b"content-type", replies.JSON.encode()))
+        text = reply.body.decode("utf-8", "replace")
+        return 200, headers, replies.outcome(success=True, message=text)
+
+    def _failure(self, error: LadingError, request_id: str) -> tuple[int, list[Header], bytes]:
+        if self._honest:
+            status, body = problem(error, request_id)
+            headers = [(b"content-type", b"application/problem+json")]
+            if status == 503:
+                headers.append((b"retry-after", b"1"))
+            return status, headers, body
+        headers = [
+            (b"content-type", replies.JSON.encode()),
+            (b"x-lading-error", _header_text(error)),
+        ]
+        if isinstance(error, PayloadTooLarge | TooBusy):
+            text = replies.outcome(success=False, message=str(error))
+            return error.http_status, headers, text
+        if isinstance(error, InputError) and not isinstance(error, InvalidLimit):
+            return 400, headers, replies.BAD_REQUEST
+        text = replies.outcome(success=False, message=replies.failure_text(error))
+        return 200, headers, text
+
+
+def _header_text(error: LadingError) -> bytes:
+    line = " ".join(f"{type(error).__name__}: {error.message}".split())
+    return line[:1000].encode("latin-1", "replace")
+
+
+class _Held:
+    """The body of one request, counted against what all may hold."""
+
+    def __init__(self, bodies: Bodies, limit: int) -> None:
+        self._bodies = bodies
+        self._limit = limit
+        self._size = 0
+
+    async def read(self, scope: Scope, receive: Receive) -> bytes:
+        for name, value in scope["headers"]:
+            if name == b"content-length":
+                self._take(int(value))
+        message = await receive()
+        if message["type"] == "http.request" and not message.get("more_body"):
+            body: bytes = message.get("body", b"")
+            self._take(len(body))
+            return body
+        return await self._read_rest(message, receive)
+
+    async def _read_rest(self, message: Message, receive: Receive) -> bytes:
+        chunks: list[bytes] = []
+        size = 0
+        while True:
+            if message["type"] == "http.disconnect":
+                raise _CallerGone
+            chunk = message.get("body", b"")
+            size += len(chunk)
+            self._take(size)
+            chunks.append(chunk)
+            if not message.get("more_body"):
+                return b"".join(chunks)
+            message = await receive()
+
+    def _take(self, size: int) -> None:
+        if size > self._limit:
+            raise PayloadTooLarge(
+                "", f"the request is larger than the limit of {format_bytes(self._limit)}"
+            )
+        more = size - self._size
+        if more <= 0:
+            return
+        if self._bodies.held + more > self._bodies.limit:
+            raise TooBusy("", "too many large requests are here already", fix="try again later")
+        self._bodies.held += more
+        self._size = size
+
+    def free(self) -> None:
+        self._bodies.held -= self._size
+        self._size = 0
+
+
+async def _unless_gone(
+    executor: Executor, request: Request, request_id: str, receive: Receive
+) -> Reply:
+    """Execute, but stop when the caller closes its connection.
+
+    The watch begins late, so that short calls pay for a timer only.
+    """
+    loop = asyncio.get_running_loop()
+    task = asyncio.current_task()
+    assert task is not None
+    watcher: asyncio.Task[None] | None = None
+    gone = False
+
+    async def watch() -> None:
+        nonlocal gone
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        gone = True
+        task.cancel()
+
+    def begin() -> None:
+        nonlocal watcher
+        watcher = loop.create_task(watch())
+
+    timer = loop.call_later(_WATCH_AFTER, begin)
+    try:
+        return await executor.execute(request, request_id)
+    except asyncio.CancelledError:
+        if gone:
+            task.uncancel()
+            raise _CallerGone from None
+        raise
+    finally:
+        timer.cancel()
+        if watcher is not None:
+            watcher.cancel()

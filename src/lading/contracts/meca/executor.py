@@ -1,0 +1,339 @@
+"""The executor: strangers' tasks, kept warm on this host, within what the operator lends.
+
+A request's way: limits are checked, its image is there or is pulled, the pool leases a warm
+container or starts one when admission has room, the task is called, the records are written.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import logging
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
+
+from lading.contracts.meca import MARK, PORT
+from lading.contracts.meca.launch import CONTRACT, Launcher, TaskKey, ensure_network
+from lading.contracts.meca.metrics import Metrics
+from lading.contracts.meca.stats import host_stats
+from lading.contracts.meca.task import NotSent, TaskReply, TaskServer
+from lading.errors import (
+    ContainerLost,
+    GpuUnavailable,
+    LadingError,
+    NotAccepting,
+    NotSupported,
+    ReplyTooLarge,
+    TaskFailed,
+)
+from lading.host.admission import Admission
+from lading.host.capacity import Capacity, Reservation, Resources
+from lading.host.gpus import GpuMonitor, Inventory, inventory
+from lading.host.pool import Pool, Want
+from lading.run.images import Images
+from lading.run.lifecycle import start
+from lading.run.readiness import Readiness
+from lading.run.records import Kind, Run, RunState, new_id
+from lading.units import MIB
+
+if TYPE_CHECKING:
+    from lading.contracts.meca.options import ExecutorOptions
+    from lading.contracts.meca.request import Request
+    from lading.engine import Engine, ImageInfo
+    from lading.run.ownership import Owner
+    from lading.run.records import Records
+
+__all__ = ["Executor", "Reply"]
+
+log = logging.getLogger("lading.meca")
+
+HOST_SHARE = 0.8
+"""The most of the host's memory that tasks ever get (contract 1)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A task's answer, and how it was got."""
+
+    body: bytes
+    content_type: str
+    cold: bool
+    container: str
+    seconds: float
+
+
+class Executor:
+    """Executes requests on an engine, within what the operator lends.
+
+    An asynchronous context manager: what it started is gone when the block ends.
+
+    Parameters
+    ----------
+    engine : Engine
+    options : ExecutorOptions
+    records : Records
+        Where every run and every call is written down.
+    owner : Owner
+        Whose containers they are.
+    """
+
+    def __init__(
+        self, engine: Engine, options: ExecutorOptions, *, records: Records, owner: Owner
+    ) -> None:
+        self.options = options
+        self._engine = engine
+        self._records = records
+        self._owner = owner
+        self._images = Images(engine)
+        self._paused = False
+        self._stopping = False
+        self._networks: set[str] = set()
+
+    async def __aenter__(self) -> Self:
+        """Look at the engine and the GPUs, and open the pool."""
+        options = self.options
+        self._info = info = await self._engine.info()
+        self._gpus = await asyncio.to_thread(inventory) if options.has_gpu else Inventory()
+        if options.has_gpu and not self._gpus.gpus:
+            log.warning("has_gpu is set, but there is no GPU to lend: %s", self._gpus.reason)
+        self._monitor = GpuMonitor(self._gpus.gpus)
+        self._capacity = Capacity(self._lent(options), self._monitor.idle)
+        self._admission = Admission(self._capacity, limit=options.queue, patience=options.patience)
+        self._pool: Pool[TaskKey] = Pool(
+            self._admission,
+            idle_timeout=options.timeout * 60,
+            concurrency=options.concurrency,
+            spares=options.spares,
+        )
+        self.metrics = Metrics(self._pool, self._capacity)
+        self._launcher = Launcher(options, info, self._owner.labels())
+        self._log_start()
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        """Take no new work, let what runs finish within ``drain`` seconds, remove everything."""
+        self.stop_accepting()
+        await self._pool.close(self.options.drain)
+        await self._remove_networks()
+
+    def _log_start(self) -> None:
+        info, lent = self._info, self._capacity.total
+        log.info("engine: %s %s at %s", info.kind, info.version, info.address)
+        log.info("lends: %s", lent)
+        log.info(
+            "tasks reach %s",
+            "the network (egress)" if self.options.egress else "nothing outside themselves",
+        )
+
+    def _lent(self, options: ExecutorOptions) -> Resources:
+        info = self._info
+        return Resources(
+            cpus=min(options.cpu, info.cpus),
+            memory=min(options.mem * MIB, int(info.memory * HOST_SHARE)),
+            gpus=len(self._gpus.gpus) if options.has_gpu else 0,
+        )
+
+    # Steering.
+
+    def stop_accepting(self) -> None:
+        """Refuse new work from now on; what is running, or waiting already, goes on."""
+        self._stopping = True
+
+    async def pause(self) -> None:
+        """Refuse new work and remove the warm containers; busy ones when they are done."""
+        self._paused = True
+        await self._pool.pause()
+
+    async def unpause(self) -> None:
+        """Take work again."""
+        if self._paused:
+            self._paused = False
+            self._pool.resume()
+
+    async def update(self, changes: dict[str, Any]) -> str:
+        """Change what tasks may use.
+
+        Parameters
+        ----------
+        changes : dict
+            Option name to value; what isn't named stays as it is.
+
+        Returns
+        -------
+        str
+            What holds now, for a person.
+
+        Raises
+        ------
+        NotAccepting
+            It is not paused.
+        """
+        if not self._paused:
+            raise NotAccepting(
+                "the executor must be paused before its configuration changes",
+                fix="POST /pause, then /update-config, then /unpause",
+            )
+        options = dataclasses.replace(self.options, **changes)
+        if options.has_gpu and not self.options.has_gpu:
+            self._gpus = await asyncio.to_thread(inventory)
+            self._monitor = GpuMonitor(self._gpus.gpus)
+        self.options = options
+        self._capacity.resize(self._lent(options))
+        self._pool.reconfigure(idle_timeout=options.timeout * 60)
+        self._launcher = Launcher(options, self._info, self._owner.labels())
+        return f"configuration updated: tasks may use {self._capacity.total}"
+
+    async def stats(self) -> dict[str, object] | None:
+        """Collect the figures of ``GET /stats``; None while no work is taken."""
+        if self._paused or self._stopping:
+            return None
+        return host_stats(self._info, self._capacity, self._gpus.gpus)
+
+    # Executing.
+
+    async def execute(self, request: Request, request_id: str) -> Reply:
+        """Execute one request.
+
+        Parameters
+        ----------
+        request : Request
+        request_id : str
+            Passed on to the task, and kept in the record.
+
+        Raises
+        ------
+        LadingError
+            Why it was refused, or failed.
+        """
+        began = time.perf_counter()
+        try:
+            reply = await self._execute(request, request_id, began)
+        except BaseException as error:
+            self.metrics.failed(error)
+            raise
+        self.metrics.succeeded(reply.seconds, cold=reply.cold)
+        return reply
+
+    async def _execute(self, request: Request, request_id: str, began: float) -> Reply:
+        want = await self._want(request)
+        tries = 2  # a request that no task can have seen is sent once more
+        while True:
+            tries -= 1
+            async with self._pool.lease(want) as lease:
+                server: TaskServer = lease.warm
+                try:
+                    reply = await self._call(server, request, request_id)
+                except NotSent as error:
+                    lease.discard()
+                    if not tries:
+                        raise ContainerLost(
+                            f"the container of task {request.image} was gone before the request "
+                            f"could be sent, twice ({error})",
+                            fix="send it again; somebody may be removing containers on this host",
+                        ) from error
+                    continue
+                except (TaskFailed, ReplyTooLarge):
+                    raise  # it has answered, and can take the next request
+                except (LadingError, asyncio.CancelledError):
+                    lease.discard()  # it may still be busy with this one, or be broken
+                    raise
+                seconds = time.perf_counter() - began
+                return Reply(reply.body, reply.content_type, lease.cold, server.name, seconds)
+
+    async def _want(self, request: Request) -> Want[TaskKey]:
+        if self._paused or self._stopping:
+            raise NotAccepting("the executor takes no work: it is paused or stopping")
+        limits = request.limits
+        resources = Resources(limits.cpus, limits.memory, limits.gpus)
+        self._capacity.fits_ever(resources)
+        self._launcher.check(request)
+        if limits.gpus:
+            await self._check_gpus(limits.gpus)
+        image = await self._images.get(request.image)
+        key = TaskKey(request.image, image.id, request.micro_vm, limits)
+
+        async def begin(reservation: Reservation) -> TaskServer:
+            return await self._start(key, image, reservation.gpus)
+
+        return Want(key, resources, begin, timeout=self.options.queue_timeout)
+
+    async def _check_gpus(self, count: int) -> None:
+        if not self._info.gpu_driver:
+            raise NotSupported(
+                f"the container engine ({self._info.kind} {self._info.version}) "
+                "has no driver to hand out GPUs",
+                fix="the operator installs the NVIDIA container toolkit",
+            )
+        await self._monitor.refresh()
+        if (free := self._capacity.lendable_gpus()) < count:
+            raise GpuUnavailable(
+                f"asks for {count} GPUs; {free} are not in use by others",
+                fix="send it again when their utilisation is at most 10 %",
+            )
+
+    async def _start(self, key: TaskKey, image: ImageInfo, gpus: tuple[str, ...]) -> TaskServer:
+        wanted = self._launcher.network(micro_vm=key.micro_vm)
+        network = await ensure_network(self._engine, wanted)
+        if wanted is not None:
+            self._networks.add(network)
+        spec = self._launcher.spec(key, image, network, gpus)
+        run = Run(
+            id=new_id(),
+            kind=Kind.CONTAINER,
+            contract=CONTRACT,
+            owner=self._owner.id,
+            name=key.image,
+            image=key.image,
+            image_id=image.id,
+            cpus=key.limits.cpus,
+            memory=key.limits.memory,
+        )
+        readiness = Readiness(mark=MARK, port=PORT, timeout=self.options.start_timeout)
+        running = await start(
+            self._engine, spec, readiness=readiness, records=self._records, run=run
+        )
+        return TaskServer(running, image=key.image, max_reply=self.options.max_output * MIB)
+
+    async def _call(self, server: TaskServer, request: Request, request_id: str) -> TaskReply:
+        if request.attestation:
+            method, path, body = "GET", "/ra", b""
+        else:
+            method, path, body = "POST", "/run" if request.limits.sgx else "/", request.body
+        run = Run(
+            id=new_id(),
+            kind=Kind.CALL,
+            contract=CONTRACT,
+            owner=self._owner.id,
+            name=request.image,
+            image=request.image,
+            state=RunState.RUNNING,
+            parent=server.run_id,
+            input_bytes=len(request.body),
+        )
+        self._records.begin(run)
+        most = self.options.request_timeout
+        headers = (("content-type", "application/json"), ("x-request-id", request_id))
+        try:
+            reply = await server.call(
+                method,
+                path,
+                body,
+                timeout=min(request.timeout or most, most),
+                headers=headers,
+            )
+        except asyncio.CancelledError:
+            self._records.finish(run.id, RunState.CANCELLED, error="the caller left")
+            raise
+        except Exception as error:
+            self._records.finish(run.id, RunState.FAILED, error=str(error)[:1000])
+            raise
+        self._records.finish(run.id, RunState.SUCCEEDED, output_bytes=len(reply.body))
+        return reply
+
+    async def _remove_networks(self) -> None:
+        for network in self._networks:
+            try:
+                await self._engine.remove_network(network)
+            except LadingError as error:  # another executor on this host uses it too
+                log.debug("network %s stays: %s", network, error)

@@ -1,0 +1,121 @@
+"""The door of the HTTP interface: who may come in, and the request id on every reply.
+
+Pure ASGI, around everything else, because it runs for every call.
+"""
+
+from __future__ import annotations
+
+import hmac
+import ipaddress
+import itertools
+import json
+import secrets
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+__all__ = ["Front", "is_loopback"]
+
+_OPEN_PATHS = frozenset({"/health"})
+"""What a probe may ask without a token."""
+
+_MAX_ID = 128
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address reaches this machine only."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host.strip("[]"))
+    except ValueError:
+        return False
+    return True
+
+
+class Front:
+    """Lets in who may come in.
+
+    Parameters
+    ----------
+    app : ASGI application
+    token : str
+        Empty: nobody needs one.
+    guard_host : bool
+        Refuse host names other than ``localhost``: without a token, a web page that has its name
+        resolve to 127.0.0.1 (DNS rebinding) would otherwise reach what listens on loopback.
+    """
+
+    def __init__(self, app: ASGIApp, *, token: str, guard_host: bool) -> None:
+        self._app = app
+        self._expected = f"Bearer {token}".encode() if token else b""
+        self._guard_host = guard_host
+        self._prefix = secrets.token_hex(4)
+        self._numbers = itertools.count(1)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Check the request's head and pass it on."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id = b""
+        authorization = origin = host = b""
+        for name, value in scope["headers"]:
+            if name == b"x-request-id":
+                request_id = value
+            elif name == b"authorization":
+                authorization = value
+            elif name == b"origin":
+                origin = value
+            elif name == b"host":
+                host = value
+        if not request_id or len(request_id) > _MAX_ID or not request_id.isascii():
+            request_id = f"{self._prefix}-{next(self._numbers):x}".encode()
+        scope["lading.request_id"] = request_id.decode("ascii")
+
+        async def send_with_id(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id)]
+            await send(message)
+
+        if refusal := self._refusal(scope["path"], authorization, origin, host):
+            await _refuse(*refusal, send_with_id)
+        else:
+            await self._app(scope, receive, send_with_id)
+
+    def _refusal(
+        self, path: str, authorization: bytes, origin: bytes, host: bytes
+    ) -> tuple[int, str] | None:
+        if self._expected:
+            if path in _OPEN_PATHS or hmac.compare_digest(authorization, self._expected):
+                return None
+            return 401, "this executor wants its token: send 'Authorization: Bearer TOKEN'"
+        if origin and urlsplit(origin).netloc != host:
+            return 403, "a web page of another origin may not use this executor"
+        if self._guard_host and host:
+            name = urlsplit(b"//" + host).hostname or b""
+            text = name.decode("latin-1")
+            if text != "localhost" and not _is_address(text):
+                return 403, f"this executor answers to localhost or an address, not to {text!r}"
+        return None
+
+
+async def _refuse(status: int, detail: str, send: Send) -> None:
+    body = json.dumps({"title": "refused", "status": status, "detail": detail}).encode()
+    headers = [
+        (b"content-type", b"application/problem+json"),
+        (b"content-length", str(len(body)).encode()),
+    ]
+    if status == 401:
+        headers.append((b"www-authenticate", b"Bearer"))
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,213 @@
+"""What a host operator can set: the executor's knobs, each spelled once."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from annotated_types import Ge, Gt, Le
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass as validated
+
+from lading.contracts.meca import EXECUTOR_PORT
+from lading.errors import ConfigError
+from lading.settings import from_environment, knob
+
+__all__ = ["ExecutorOptions", "load"]
+
+Positive = Annotated[float, Gt(0)]
+Seconds = Annotated[float, Gt(0), Le(86_400 * 365)]
+MEBIBYTE = "MiB"
+
+
+@validated(frozen=True, config=ConfigDict(extra="forbid", allow_inf_nan=False))
+@dataclass(frozen=True)
+class ExecutorOptions:
+    """The executor's configuration; the first six are those of the original's file."""
+
+    type: str = knob(
+        "docker",
+        "Which container engine: docker, podman, auto (whichever answers), or an address.",
+    )
+    timeout: Positive = knob(
+        1.0, "Minutes that a warm container may idle before it is removed.", metavar="MINUTES"
+    )
+    cpu: Positive = knob(
+        4.0, "Cores that tasks may use together; never more than the host has.", metavar="CORES"
+    )
+    mem: Annotated[int, Gt(0)] = knob(
+        4096,
+        "MiB that tasks may use together; never more than 80 % of the host's memory.",
+        metavar=MEBIBYTE,
+    )
+    has_gpu: bool = knob(False, "Lend the host's GPUs to tasks that ask for them.")
+    microvm_runtime: str = knob(
+        "",
+        "OCI runtime, by the name the engine has it under (kata, runsc), for requests with "
+        '"runtime": "microVM". Without it such requests are refused.',
+        flag="--microvm-runtime",
+        metavar="NAME",
+    )
+    sgx: bool = knob(False, "Lend the SGX enclave device to requests with use_sgx.")
+    sgx_device: str = knob("/dev/sgx_enclave", "The enclave device on this host.", metavar="PATH")
+    aesmd_path: str = knob(
+        "/var/run/aesmd", "The directory of the AESM service's socket on this host.", metavar="PATH"
+    )
+    listen: str = knob(
+        f"127.0.0.1:{EXECUTOR_PORT}",
+        "Address and port to serve on. Anything but loopback needs a token.",
+        metavar="HOST:PORT",
+    )
+    token: str = knob(
+        "",
+        "Bearer token that every request must carry (better set by LADING_TOKEN).",
+        metavar="TOKEN",
+    )
+    no_token: bool = knob(
+        False, "Serve beyond loopback without a token: only on a network that you trust."
+    )
+    queue: Annotated[int, Ge(0)] = knob(
+        100, "Requests that may wait for room; the next is refused at once.", metavar="N"
+    )
+    queue_timeout: Seconds = knob(
+        300.0, "Seconds that a request may wait for room.", metavar="SECONDS"
+    )
+    patience: Annotated[float, Ge(0)] = knob(
+        2.0, "Seconds that smaller requests may pass one that doesn't fit yet.", metavar="SECONDS"
+    )
+    request_timeout: Seconds = knob(
+        300.0,
+        "Seconds that a ready task may take for one request; a request can ask for less.",
+        metavar="SECONDS",
+    )
+    start_timeout: Seconds = knob(
+        60.0, "Seconds that a task may take from its start until it can serve.", metavar="SECONDS"
+    )
+    drain: Annotated[float, Ge(0)] = knob(
+        30.0,
+        "Seconds that running requests get to finish when the executor ends.",
+        metavar="SECONDS",
+    )
+    concurrency: Annotated[int, Ge(1)] = knob(
+        4,
+        "Requests that one container gets at once when there is no room for another container.",
+        metavar="N",
+    )
+    spares: Annotated[int, Ge(0)] = knob(
+        0, "Started containers kept beyond demand for each recently used task.", metavar="N"
+    )
+    pids: Annotated[int, Ge(1)] = knob(
+        512, "Processes and threads that one task may have.", metavar="N"
+    )
+    egress: bool = knob(False, "Let tasks reach the network; without it they reach nothing.")
+    network: str = knob(
+        "auto",
+        "How tasks are reached: sealed (no network at all), bridge (the engine network "
+        "'mecanywhere', closed), or auto (sealed where it can be done).",
+        metavar="MODE",
+    )
+    max_input: Annotated[int, Gt(0)] = knob(
+        64, "MiB that a request may have at the most.", metavar=MEBIBYTE
+    )
+    max_output: Annotated[int, Gt(0)] = knob(
+        64, "MiB that a task's reply may have at the most.", metavar=MEBIBYTE
+    )
+    state: str = knob(
+        "",
+        "Directory of the records. Default: LADING_STATE, or the XDG state directory.",
+        metavar="DIR",
+    )
+
+
+_ADAPTER: TypeAdapter[ExecutorOptions] = TypeAdapter(ExecutorOptions)
+_RENAMED = {"microVM_runtime": "microvm_runtime"}
+
+
+def load(
+    file: Path | None,
+    flags: Mapping[str, Any],
+    env: Mapping[str, str] | None = None,
+) -> tuple[ExecutorOptions, list[str]]:
+    """Put the options together: default, then file, then variables, then flags.
+
+    Parameters
+    ----------
+    file : Path or None
+        YAML. Besides the knobs' names it may use the original's: ``microVM_runtime`` and a nested
+        ``sgx: {enable, sgx_device, aesmd_path}``.
+    flags : mapping
+        Knob name to value; what the command line sets.
+    env : mapping or None
+        The environment; by default the process's.
+
+    Returns
+    -------
+    (ExecutorOptions, list of str)
+        The options, and warnings about keys that nobody knows.
+
+    Raises
+    ------
+    ConfigError
+        Names the file, flag or variable, the key, and what is wrong.
+    """
+    warnings: list[str] = []
+    known = {item.name for item in dataclasses.fields(ExecutorOptions)}
+    values: dict[str, Any] = {}
+    origin: dict[str, str] = {}
+    layers = (
+        (str(file), _flatten(_read(file)) if file else {}),
+        ("environment variable", from_environment(ExecutorOptions, env)),
+        ("command line", flags),
+    )
+    for source, layer in layers:
+        for key, value in layer.items():
+            name = _RENAMED.get(key, key)
+            if name not in known:
+                warnings.append(f"{source}: unknown key {key!r} is ignored")
+                continue
+            values[name] = value
+            origin[name] = source
+    try:
+        options = _ADAPTER.validate_python(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = str(first["loc"][0]) if first["loc"] else ""
+        raise ConfigError(
+            f"{origin.get(key, 'configuration')}: {key}", f"{first['msg']}, got {first['input']!r}"
+        ) from None
+    _check(options, origin)
+    return options, warnings
+
+
+def _check(options: ExecutorOptions, origin: Mapping[str, str]) -> None:
+    if options.network not in ("auto", "sealed", "bridge"):
+        raise ConfigError(
+            f"{origin['network']}: network",
+            f"{options.network!r} is none of auto, sealed, bridge",
+        )
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(str(file), f"can't be read: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(str(file), f"is not YAML: {' '.join(str(error).split())}") from None
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise ConfigError(str(file), f"must hold keys and values, not a {type(content).__name__}")
+    return {str(key): value for key, value in content.items() if value is not None}
+
+
+def _flatten(content: dict[str, Any]) -> dict[str, Any]:
+    nested = content.get("sgx")
+    if isinstance(nested, dict):
+        content = {**content, "sgx": nested.get("enable", False)}
+        content |= {f"{key}": value for key, value in nested.items() if key != "enable"}
+    return content

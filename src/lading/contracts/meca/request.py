@@ -1,0 +1,248 @@
+"""What a caller asks the executor to do: read leniently, refused by field.
+
+The shapes seen in the wild are all read: ``memory`` for ``mem``; ``useGpu``, ``gpuCount``,
+``useSgx``; ``task_cpu``, ``task_mem``; ``use_sgx`` inside ``resource``; and the whole
+``config.json`` sent as the ``resource``.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from lading.errors import InputError, InvalidLimit
+from lading.units import MIB
+
+__all__ = ["ATTESTATION", "Request", "TaskLimits", "read_limits", "read_request"]
+
+ATTESTATION = "SGXRAREQUEST"
+"""The input that asks an enclave for its attestation."""
+
+MIN_CPUS = 0.01
+MIN_MEMORY = 6 * MIB
+"""The least that the engines accept."""
+
+MICROVM, CONTAINER = "microVM", "container"
+
+
+@dataclass(frozen=True, slots=True)
+class TaskLimits:
+    """What a task asks for: cores, bytes, whole GPUs, and the enclave device."""
+
+    cpus: float = 1.0
+    memory: int = 128 * MIB
+    gpus: int = 0
+    sgx: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One execution.
+
+    Parameters
+    ----------
+    image : str
+        The ``id``.
+    limits : TaskLimits
+    micro_vm : bool
+        Whether it must run in the stronger runtime.
+    body : bytes
+        What the task gets.
+    timeout : float or None
+        Seconds, where the caller sets a shorter time than the operator.
+    warnings : tuple of str
+        What was ignored.
+    """
+
+    image: str
+    limits: TaskLimits
+    micro_vm: bool
+    body: bytes
+    timeout: float | None = None
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def attestation(self) -> bool:
+        """Whether the enclave's attestation is asked for."""
+        return self.limits.sgx and self.body == ATTESTATION.encode()
+
+
+_RESOURCE_NAMES = {
+    "cpu": "cpu", "task_cpu": "cpu",
+    "mem": "mem", "memory": "mem", "task_mem": "mem",
+    "use_gpu": "use_gpu", "useGpu": "use_gpu",
+    "gpu_count": "gpu_count", "gpuCount": "gpu_count",
+    "use_sgx": "use_sgx", "useSgx": "use_sgx",
+}  # fmt: skip
+_REQUEST_NAMES = {"id", "resource", "runtime", "input", "use_sgx", "useSgx", "timeout"}
+
+
+def _reject_constant(name: str) -> NoReturn:
+    raise InputError("", f"the body holds {name}, which is not JSON")
+
+
+def _parse(raw: bytes) -> dict[str, Any]:
+    try:
+        content = json.loads(raw.decode("utf-8"), parse_constant=_reject_constant)
+    except UnicodeDecodeError as error:
+        raise InputError(
+            "", f"the body is not UTF-8: {error.reason} at byte {error.start}"
+        ) from None
+    except json.JSONDecodeError as error:
+        where = f"line {error.lineno}, column {error.colno}"
+        raise InputError("", f"the body is not JSON: {error.msg} at {where}") from None
+    except RecursionError:
+        raise InputError("", "the body is nested too deep") from None
+    if not isinstance(content, dict):
+        raise InputError("", f"the body must be a JSON object, not {_kind(content)}")
+    return content
+
+
+def _kind(value: object) -> str:
+    names: dict[type, str] = {
+        dict: "an object", list: "an array", str: "a string", bool: "true or false",
+        int: "a number", float: "a number", type(None): "null",
+    }  # fmt: skip
+    return names.get(type(value), type(value).__name__)
+
+
+def read_request(raw: bytes) -> Request:
+    """Read the body of an execution request.
+
+    Parameters
+    ----------
+    raw : bytes
+        JSON as the contract has it.
+
+    Returns
+    -------
+    Request
+
+    Raises
+    ------
+    InvalidLimit
+        A limit is no number, negative, zero, or below what an engine can set.
+    InputError
+        Anything else; names the field.
+    """
+    content = _parse(raw)
+    image = content.get("id")
+    if not isinstance(image, str) or not image.strip():
+        reason = (
+            "is missing" if "id" not in content else f"must be an image name, not {image!r:.80}"
+        )
+        raise InputError("id", reason)
+    warnings = [f"unknown field {key!r:.80} is ignored" for key in content.keys() - _REQUEST_NAMES]
+    limits = read_limits(content.get("resource"), warnings)
+    if _flag(content, "use_sgx") or _flag(content, "useSgx"):
+        limits = TaskLimits(limits.cpus, limits.memory, limits.gpus, sgx=True)
+    runtime = content.get("runtime")
+    if runtime not in (None, "", MICROVM, CONTAINER):
+        raise InputError("runtime", f"must be {MICROVM!r} or {CONTAINER!r}, not {runtime!r:.80}")
+    return Request(
+        image=image.strip(),
+        limits=limits,
+        micro_vm=runtime == MICROVM,
+        body=_body(content.get("input", "")),
+        timeout=_timeout(content.get("timeout")),
+        warnings=tuple(warnings),
+    )
+
+
+def _body(value: object) -> bytes:
+    if not isinstance(value, str):
+        value = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    try:
+        return value.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise InputError("input", f"holds half a surrogate pair at {error.start}") from None
+
+
+def _timeout(value: object) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+        raise InputError("timeout", f"must be seconds, more than 0, not {value!r:.80}")
+    return float(value)
+
+
+def read_limits(resource: object, warnings: list[str] | None = None) -> TaskLimits:
+    """Read the ``resource`` of a request or of a ``config.json``.
+
+    Parameters
+    ----------
+    resource : object
+        As parsed from JSON; None and ``{}`` mean one core and 128 MiB.
+    warnings : list of str or None
+        Gets a line for each key that nobody knows.
+
+    Raises
+    ------
+    InvalidLimit
+        A limit is no number, negative, zero, or below what an engine can set.
+    InputError
+        It has the wrong type.
+    """
+    if resource is None:
+        return TaskLimits()
+    if not isinstance(resource, Mapping):
+        raise InputError("resource", f"must be an object, not {_kind(resource)}")
+    given: Mapping[str, Any] = resource
+    if isinstance(given.get("resource"), Mapping):  # the whole config.json was sent
+        given = given["resource"]
+    values: dict[str, Any] = {}
+    for key, value in given.items():
+        name = _RESOURCE_NAMES.get(key)
+        if name is not None:
+            values[name] = value
+        elif warnings is not None:
+            warnings.append(f"unknown field 'resource.{key!s:.80}' is ignored")
+    cpus = _number(values.get("cpu"), "resource.cpu", 1.0)
+    mebibytes = _number(values.get("mem"), "resource.mem", 128.0)
+    if cpus < MIN_CPUS:
+        raise InvalidLimit("resource.cpu", f"must be at least {MIN_CPUS} cores, not {cpus:g}")
+    memory = round(mebibytes * MIB)
+    if memory < MIN_MEMORY:
+        least = MIN_MEMORY // MIB
+        raise InvalidLimit("resource.mem", f"must be at least {least} MB, not {mebibytes:g}")
+    return TaskLimits(
+        cpus=round(cpus, 3),
+        memory=memory,
+        gpus=_gpus(values),
+        sgx=_flag(values, "use_sgx", "resource."),
+    )
+
+
+def _gpus(values: dict[str, Any]) -> int:
+    if not _flag(values, "use_gpu", "resource."):
+        return 0
+    count = values.get("gpu_count")
+    if isinstance(count, bool) or not isinstance(count, int | None) or (count or 0) < 0:
+        raise InvalidLimit("resource.gpu_count", f"must be a whole number, not {count!r:.80}")
+    return count or 1  # the default of 0 stands in many a config.json that sets use_gpu
+
+
+def _number(value: object, field: str, default: float) -> float:
+    if value is None:
+        return default
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise InvalidLimit(field, f"must be a number, not {value!r:.80}")
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number):
+        raise InvalidLimit(field, "must be a finite number")
+    return number
+
+
+def _flag(values: Mapping[str, Any], name: str, prefix: str = "") -> bool:
+    value = values.get(name)
+    if value is None:
+        return False
+    if not isinstance(value, bool):
+        raise InputError(prefix + name, f"must be true or false, not {value!r:.80}")
+    return value

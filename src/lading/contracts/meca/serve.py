@@ -1,0 +1,164 @@
+"""``lading serve``: the executor as a process, from its first check to its last container gone."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import socket
+from typing import TYPE_CHECKING
+
+import uvicorn
+
+from lading.contracts.meca.app import create_app
+from lading.contracts.meca.executor import Executor
+from lading.contracts.meca.front import is_loopback
+from lading.engine.discovery import open_engine
+from lading.errors import ConfigError
+from lading.run.ownership import Owner, sweep
+from lading.run.records import Records
+from lading.settings import EngineOptions, state_directory
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from lading.contracts.meca.options import ExecutorOptions
+
+__all__ = ["serve"]
+
+log = logging.getLogger("lading.meca")
+
+_BACKLOG = 2048
+
+
+def check_listen(options: ExecutorOptions) -> tuple[str, int]:
+    """Read the address to serve on, and refuse one that would be open to strangers.
+
+    Returns
+    -------
+    (str, int)
+        Host and port; port 0 lets the system choose.
+
+    Raises
+    ------
+    ConfigError
+        It is no address, or it is beyond loopback and there is neither a token nor ``no_token``.
+    """
+    host, colon, port = options.listen.rpartition(":")
+    host = host.strip("[]")
+    if not colon or not port.isdigit() or int(port) > 65_535:
+        raise ConfigError("listen", f"{options.listen!r} is not HOST:PORT")
+    if not options.token and not options.no_token and not is_loopback(host):
+        raise ConfigError(
+            "listen",
+            f"{options.listen} can be reached from other machines, and there is no token",
+            fix="set LADING_TOKEN, or --no-token on a network that you trust",
+        )
+    return host, int(port)
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, which tells the executor at once that the end has begun."""
+
+    def __init__(self, config: uvicorn.Config, on_ending: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_ending = on_ending
+
+    def handle_exit(self, sig: int, frame: object) -> None:
+        self.end()
+        super().handle_exit(sig, frame)  # type: ignore[arg-type]
+
+    def end(self) -> None:
+        """Take no new work, finish what runs, and return from ``serve``."""
+        self._on_ending()
+        self.should_exit = True
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host or "0.0.0.0", port))  # noqa: S104  # checked by check_listen
+    except OSError as error:
+        listener.close()
+        raise ConfigError(
+            "listen",
+            f"can't listen on {host}:{port}: {error.strerror}",
+            fix="end what listens there (ss -ltnp shows it), or choose another port",
+        ) from None
+    return listener
+
+
+async def serve(
+    options: ExecutorOptions,
+    engine_options: EngineOptions,
+    *,
+    warnings: Sequence[str] = (),
+    announce: Callable[[str], None] = lambda _: None,
+) -> None:
+    """Serve until a signal or ``POST /stop``, then leave nothing behind.
+
+    Parameters
+    ----------
+    options : ExecutorOptions
+    engine_options : EngineOptions
+    warnings : sequence of str
+        Logged first.
+    announce : callable
+        Told the address once it is served.
+
+    Raises
+    ------
+    LadingError
+        It can't start: the message says why and what to do.
+    """
+    host, port = check_listen(options)
+    for warning in warnings:
+        log.warning("%s", warning)
+    state = state_directory({"LADING_STATE": options.state}) if options.state else state_directory()
+    listener = _bind(host, port)
+    with contextlib.closing(listener):
+        async with await open_engine(engine_options) as engine, _records(state) as records:
+            owner = Owner.claim(state)
+            try:
+                report = await sweep(engine, state, records)
+                if report.removed:
+                    log.warning("removed what an earlier process left behind: %s", report)
+                async with Executor(engine, options, records=records, owner=owner) as executor:
+                    await _serve_http(executor, listener, announce)
+            finally:
+                owner.release()
+
+
+@contextlib.asynccontextmanager
+async def _records(state: Path):  # type: ignore[no-untyped-def]
+    records = Records(state / "records.db")
+    try:
+        yield records
+    finally:
+        records.close()
+
+
+async def _serve_http(
+    executor: Executor, listener: socket.socket, announce: Callable[[str], None]
+) -> None:
+    app = create_app(executor, stop=lambda: server.end())  # noqa: PLW0108  # bound below
+    config = uvicorn.Config(
+        app,
+        http="httptools",
+        loop="none",
+        lifespan="off",
+        access_log=False,
+        log_config=None,
+        backlog=_BACKLOG,
+        server_header=False,
+        date_header=False,
+        timeout_graceful_shutdown=max(1, round(executor.options.drain)),
+        timeout_keep_alive=75,
+    )
+    server = _Server(config, executor.stop_accepting)
+    host, port = listener.getsockname()[:2]
+    shown = f"[{host}]" if ":" in host else host
+    announce(f"http://{shown}:{port}")
+    await server.serve(sockets=[listener])
