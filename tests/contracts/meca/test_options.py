@@ -27,7 +27,11 @@ def test_the_originals_file(tmp_path: Path) -> None:
     options, warnings = load(file, {}, {})
     assert (options.timeout, options.cpu, options.mem, options.has_gpu) == (2, 8, 1024, True)
     assert options.microvm_runtime == "kata"
-    assert (options.sgx, options.sgx_device, options.aesmd_path) == (True, "/dev/sgx/e", "/run/aesm")
+    assert (options.sgx, options.sgx_device, options.aesmd_path) == (
+        True,
+        "/dev/sgx/e",
+        "/run/aesm",
+    )
     assert warnings == [f"{file}: unknown key 'old_key' is ignored"]
 
 

@@ -20,7 +20,6 @@ from lading.contracts.meca.stats import host_stats
 from lading.contracts.meca.task import NotSent, TaskReply, TaskServer
 from lading.errors import (
     ContainerLost,
-    GpuUnavailable,
     LadingError,
     NotAccepting,
     NotSupported,
@@ -30,7 +29,7 @@ from lading.errors import (
 from lading.host.admission import Admission
 from lading.host.capacity import Capacity, Reservation, Resources
 from lading.host.gpus import GpuMonitor, Inventory, inventory
-from lading.host.pool import Pool, Want
+from lading.host.pool import Pool, PoolOptions, Want
 from lading.run.images import Images
 from lading.run.lifecycle import start
 from lading.run.readiness import Readiness
@@ -40,7 +39,7 @@ from lading.units import MIB
 if TYPE_CHECKING:
     from lading.contracts.meca.options import ExecutorOptions
     from lading.contracts.meca.request import Request
-    from lading.engine import Engine, ImageInfo
+    from lading.engine import Engine, EngineInfo, ImageInfo
     from lading.run.ownership import Owner
     from lading.run.records import Records
 
@@ -99,13 +98,10 @@ class Executor:
             log.warning("has_gpu is set, but there is no GPU to lend: %s", self._gpus.reason)
         self._monitor = GpuMonitor(self._gpus.gpus)
         self._capacity = Capacity(self._lent(options), self._monitor.idle)
-        self._admission = Admission(self._capacity, limit=options.queue, patience=options.patience)
-        self._pool: Pool[TaskKey] = Pool(
-            self._admission,
-            idle_timeout=options.timeout * 60,
-            concurrency=options.concurrency,
-            spares=options.spares,
+        self._admission = Admission(
+            self._capacity, limit=options.queue, patience=options.patience, gpus=self._monitor
         )
+        self._pool = Pool(self._admission, _pool_options(options))
         self.metrics = Metrics(self._pool, self._capacity)
         self._launcher = Launcher(options, info, self._owner.labels())
         self._log_start()
@@ -137,19 +133,21 @@ class Executor:
     # Steering.
 
     def stop_accepting(self) -> None:
-        """Refuse new work from now on; what is running, or waiting already, goes on."""
+        """Refuse new work, and what waits for room, from now on; what is running goes on."""
         self._stopping = True
+        self._admission.pause()
 
     async def pause(self) -> None:
         """Refuse new work and remove the warm containers; busy ones when they are done."""
         self._paused = True
-        await self._pool.pause()
+        self._admission.pause()
+        await self._pool.clear()
 
     async def unpause(self) -> None:
         """Take work again."""
-        if self._paused:
+        if self._paused and not self._stopping:
             self._paused = False
-            self._pool.resume()
+            self._admission.resume()
 
     async def update(self, changes: dict[str, Any]) -> str:
         """Change what tasks may use.
@@ -179,8 +177,7 @@ class Executor:
             self._gpus = await asyncio.to_thread(inventory)
             self._monitor = GpuMonitor(self._gpus.gpus)
         self.options = options
-        self._capacity.resize(self._lent(options))
-        self._pool.reconfigure(idle_timeout=options.timeout * 60)
+        self._pool.reconfigure(total=self._lent(options), options=_pool_options(options))
         self._launcher = Launcher(options, self._info, self._owner.labels())
         return f"configuration updated: tasks may use {self._capacity.total}"
 
@@ -220,7 +217,7 @@ class Executor:
         tries = 2  # a request that no task can have seen is sent once more
         while True:
             tries -= 1
-            async with self._pool.lease(want) as lease:
+            async with self._pool.lease(want, timeout=self.options.queue_timeout) as lease:
                 server: TaskServer = lease.warm
                 try:
                     reply = await self._call(server, request, request_id)
@@ -241,36 +238,22 @@ class Executor:
                 seconds = time.perf_counter() - began
                 return Reply(reply.body, reply.content_type, lease.cold, server.name, seconds)
 
-    async def _want(self, request: Request) -> Want[TaskKey]:
+    async def _want(self, request: Request) -> Want:
         if self._paused or self._stopping:
             raise NotAccepting("the executor takes no work: it is paused or stopping")
         limits = request.limits
         resources = Resources(limits.cpus, limits.memory, limits.gpus)
         self._capacity.fits_ever(resources)
         self._launcher.check(request)
-        if limits.gpus:
-            await self._check_gpus(limits.gpus)
-        image = await self._images.get(request.image)
+        if limits.gpus and not self._info.gpu_driver:
+            raise _no_gpu_driver(self._info)
+        image = self._images.known(request.image) or await self._images.have(request.image)
         key = TaskKey(request.image, image.id, request.micro_vm, limits)
 
         async def begin(reservation: Reservation) -> TaskServer:
             return await self._start(key, image, reservation.gpus)
 
-        return Want(key, resources, begin, timeout=self.options.queue_timeout)
-
-    async def _check_gpus(self, count: int) -> None:
-        if not self._info.gpu_driver:
-            raise NotSupported(
-                f"the container engine ({self._info.kind} {self._info.version}) "
-                "has no driver to hand out GPUs",
-                fix="the operator installs the NVIDIA container toolkit",
-            )
-        await self._monitor.refresh()
-        if (free := self._capacity.lendable_gpus()) < count:
-            raise GpuUnavailable(
-                f"asks for {count} GPUs; {free} are not in use by others",
-                fix="send it again when their utilisation is at most 10 %",
-            )
+        return Want(key, resources, begin)
 
     async def _start(self, key: TaskKey, image: ImageInfo, gpus: tuple[str, ...]) -> TaskServer:
         wanted = self._launcher.network(micro_vm=key.micro_vm)
@@ -337,3 +320,18 @@ class Executor:
                 await self._engine.remove_network(network)
             except LadingError as error:  # another executor on this host uses it too
                 log.debug("network %s stays: %s", network, error)
+
+
+def _pool_options(options: ExecutorOptions) -> PoolOptions:
+    return PoolOptions(
+        idle_timeout=options.timeout * 60,
+        concurrency=options.concurrency,
+        spares=options.spares,
+    )
+
+
+def _no_gpu_driver(info: EngineInfo) -> NotSupported:
+    return NotSupported(
+        f"the container engine ({info.kind} {info.version}) has no driver to hand out GPUs",
+        fix="the operator installs the NVIDIA container toolkit",
+    )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 if TYPE_CHECKING:
-    from lading.host.capacity import Capacity
+    from lading.host.capacity import Capacity, Resources
     from lading.host.pool import Pool
 
 __all__ = ["Metrics"]
@@ -47,28 +49,19 @@ class Metrics:
         self._gauges(pool, capacity)
 
     def _gauges(self, pool: Pool, capacity: Capacity) -> None:
-        def gauge(name: str, text: str) -> Gauge:
-            return Gauge(name, text, registry=self._registry)
+        def gauge(name: str, text: str, read: Callable[[], float]) -> None:
+            Gauge(name, text, registry=self._registry).set_function(read)
 
         containers = Gauge(
             "lading_containers", "Warm containers.", ["state"], registry=self._registry
         )
         for state in ("idle", "busy", "starting"):
-            containers.labels(state).set_function(lambda s=state: getattr(pool.totals(), s))
-        gauge("lading_waiting", "Requests that wait for room.").set_function(
-            lambda: pool.totals().waiting
-        )
-        for name, text, read in (
-            ("cores", "Cores", lambda r: r.cpus),
-            ("memory_bytes", "Bytes of memory", lambda r: r.memory),
-            ("gpus", "GPUs", lambda r: r.gpus),
-        ):
-            gauge(f"lading_reserved_{name}", f"{text} reserved for tasks.").set_function(
-                lambda read=read: read(capacity.used)
-            )
-            gauge(f"lading_lent_{name}", f"{text} that tasks may use.").set_function(
-                lambda read=read: read(capacity.total)
-            )
+            containers.labels(state).set_function(partial(_count, pool, state))
+        gauge("lading_waiting", "Requests that wait for room.", lambda: pool.admission.waiting)
+        for verb, of in (("reserved", lambda: capacity.used), ("lent", lambda: capacity.total)):
+            gauge(f"lading_{verb}_cores", f"Cores {verb}.", partial(_part, of, "cpus"))
+            gauge(f"lading_{verb}_memory_bytes", f"Memory {verb}.", partial(_part, of, "memory"))
+            gauge(f"lading_{verb}_gpus", f"GPUs {verb}.", partial(_part, of, "gpus"))
 
     def succeeded(self, seconds: float, *, cold: bool) -> None:
         """Count a success."""
@@ -82,3 +75,11 @@ class Metrics:
     def render(self) -> bytes:
         """Write everything in the text format."""
         return generate_latest(self._registry)
+
+
+def _count(pool: Pool, state: str) -> int:
+    return sum(getattr(status, state) for status in pool.snapshot().keys.values())
+
+
+def _part(of: Callable[[], Resources], name: str) -> float:
+    return float(getattr(of(), name))

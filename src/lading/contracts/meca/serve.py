@@ -14,12 +14,12 @@ from lading.contracts.meca.executor import Executor
 from lading.contracts.meca.front import is_loopback
 from lading.engine.discovery import open_engine
 from lading.errors import ConfigError
-from lading.run.ownership import Owner, sweep
-from lading.run.records import Records
+from lading.run.ownership import Owner, SweepReport, sweep
+from lading.run.records import Records, records_path
 from lading.settings import EngineOptions, state_directory
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from lading.contracts.meca.options import ExecutorOptions
@@ -118,26 +118,39 @@ async def serve(
         log.warning("%s", warning)
     state = state_directory({"LADING_STATE": options.state}) if options.state else state_directory()
     listener = _bind(host, port)
-    with contextlib.closing(listener):
-        async with await open_engine(engine_options) as engine, _records(state) as records:
-            owner = Owner.claim(state)
-            try:
-                report = await sweep(engine, state, records)
-                if report.removed:
-                    log.warning("removed what an earlier process left behind: %s", report)
+    with contextlib.closing(listener), _records(state) as records:
+        async with await open_engine(engine_options) as engine:
+            with _owner(state) as owner:
+                _log_sweep(await sweep(engine, state, records))
                 async with Executor(engine, options, records=records, owner=owner) as executor:
                     await _serve_http(executor, listener, announce)
-            finally:
-                owner.release()
 
 
-@contextlib.asynccontextmanager
-async def _records(state: Path):  # type: ignore[no-untyped-def]
-    records = Records(state / "records.db")
+def _log_sweep(report: SweepReport) -> None:
+    for name in (*report.containers, *report.networks):
+        log.warning("removed %s, which a process that died left behind", name)
+    if report.lost:
+        log.warning("%d runs of processes that died are recorded as lost", report.lost)
+    for problem in report.failed:
+        log.error("could not remove what a process that died left behind: %s", problem)
+
+
+@contextlib.contextmanager
+def _records(state: Path) -> Iterator[Records]:
+    records = Records(records_path(state))
     try:
         yield records
     finally:
         records.close()
+
+
+@contextlib.contextmanager
+def _owner(state: Path) -> Iterator[Owner]:
+    owner = Owner.claim(state)
+    try:
+        yield owner
+    finally:
+        owner.release()
 
 
 async def _serve_http(

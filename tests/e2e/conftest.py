@@ -1,0 +1,69 @@
+"""An executor on a real engine, and task images of every temper."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import tarfile
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import pytest
+from tests.images.build import ensure_probe
+from tests.support.executors import ExecutorProcess, executor_process
+
+from lading import EngineOptions, open_engine
+from lading.engine import Engine
+
+Variant = Callable[..., Awaitable[str]]
+Start = Callable[..., Awaitable[ExecutorProcess]]
+
+
+def archive(dockerfile: str) -> bytes:
+    """A build context with nothing in it but a Dockerfile."""
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w") as tar:
+        item = tarfile.TarInfo("Dockerfile")
+        item.size = len(dockerfile)
+        tar.addfile(item, io.BytesIO(dockerfile.encode()))
+    return stream.getvalue()
+
+
+@pytest.fixture
+async def engine(engine_host: str) -> AsyncIterator[Engine]:
+    """The same engine that the executor uses, to look and to meddle."""
+    async with await open_engine(EngineOptions(engine=engine_host)) as opened:
+        yield opened
+
+
+@pytest.fixture
+def probe(engine_host: str) -> str:
+    """The image of a task that does as its input says."""
+    return ensure_probe(engine_host)
+
+
+@pytest.fixture
+async def variant(engine: Engine, probe: str) -> Variant:
+    """Makes images of the probe with another command: `await variant("serve", "--no-mark")`."""
+
+    async def make(*command: str) -> str:
+        words = "-".join(word.strip("-") for word in command)
+        tag = "lading-test/" + "".join(c if c.isalnum() else "-" for c in words.lower())[:60] + ":1"
+        quoted = ", ".join(f'"{word}"' for word in command)
+        await engine.build(archive(f"FROM {probe}\nCMD [{quoted}]\n"), tag)
+        return tag
+
+    return make
+
+
+@pytest.fixture
+async def start(engine_host: str, tmp_path: Path) -> AsyncIterator[Start]:
+    """Starts executors that are ended with the test: `await start("--queue", "10")`."""
+    async with contextlib.AsyncExitStack() as stack:
+
+        async def begin(*flags: str, state: Path = tmp_path, **kwargs: object) -> ExecutorProcess:
+            return await stack.enter_async_context(
+                executor_process(engine_host, state, *flags, **kwargs)  # type: ignore[arg-type]
+            )
+
+        yield begin
