@@ -1,0 +1,100 @@
+"""Flags derived from option sets: a knob is spelled once, in its dataclass."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Annotated, Any, get_type_hints
+
+import typer
+
+from lading.errors import ConfigError
+from lading.settings import EngineOptions, from_environment
+
+__all__ = ["Given", "engine_options", "flags"]
+
+Given = dict[str, Any]
+"""The knobs that the command line sets, by name."""
+
+
+def _flag(item: dataclasses.Field[Any], kind: type) -> str:
+    flag = item.metadata["flag"] or "--" + item.name.replace("_", "-")
+    if kind is bool and not flag.startswith("--no-"):
+        flag = f"{flag}/--no-{flag.removeprefix('--')}"
+    return str(flag)
+
+
+def _parameter(item: dataclasses.Field[Any], kind: type) -> inspect.Parameter:
+    text = item.metadata["help"]
+    if item.default not in ("", False, None):
+        shown = f"{item.default:g}" if isinstance(item.default, float) else item.default
+        text = f"{text} [default: {shown}]"
+    option = typer.Option(
+        _flag(item, kind),
+        help=text,
+        metavar=item.metadata["metavar"] or None,
+        show_default=False,
+    )
+    return inspect.Parameter(
+        item.name,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=None,  # not given: a file or a variable may say it
+        annotation=Annotated[kind | None, option],
+    )
+
+
+def flags(
+    options: type, into: str = "engine"
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Give a command a flag for every knob of an option set.
+
+    Parameters
+    ----------
+    options : type
+        A dataclass whose fields are made by :func:`lading.settings.knob`.
+    into : str
+        The command's parameter that gets a :data:`Given` of those that were set.
+    """
+    kinds = get_type_hints(options)
+    added = [_parameter(item, kinds[item.name]) for item in dataclasses.fields(options)]
+    names = [parameter.name for parameter in added]
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        signature = inspect.signature(command, eval_str=True)
+        own = [parameter for parameter in signature.parameters.values() if parameter.name != into]
+
+        @functools.wraps(command)
+        def call(**values: Any) -> Any:
+            given = {name: values.pop(name) for name in names}
+            values[into] = {name: value for name, value in given.items() if value is not None}
+            return command(**values)
+
+        own = [item.replace(kind=inspect.Parameter.KEYWORD_ONLY) for item in own]
+        call.__signature__ = signature.replace(parameters=[*own, *added])  # type: ignore[attr-defined]
+        return call
+
+    return decorate
+
+
+def engine_options(given: Given) -> EngineOptions:
+    """Put the engine's options together: default, then variable, then flag.
+
+    Raises
+    ------
+    ConfigError
+        A variable holds no number where there must be one.
+    """
+    defaults = EngineOptions()
+    values: Given = {**from_environment(EngineOptions), **given}
+    timeout = values.get("engine_timeout", defaults.engine_timeout)
+    try:
+        seconds = float(timeout)
+    except ValueError:
+        raise ConfigError(
+            "LADING_ENGINE_TIMEOUT", f"{timeout!r} is not a number of seconds"
+        ) from None
+    if not 0 < seconds < float("inf"):
+        raise ConfigError("engine_timeout", f"must be seconds, more than 0, not {timeout}")
+    return EngineOptions(engine=str(values.get("engine", "")), engine_timeout=seconds)

@@ -1,0 +1,246 @@
+"""The one place that prints: results to stdout, and what people are told to stderr.
+
+Colour and lines that move only where a person looks (a terminal, and no ``NO_COLOR``:
+https://no-color.org).
+"""
+
+from __future__ import annotations
+
+import json as json_format
+import os
+import re
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, BinaryIO
+
+from lading.settings import environment
+
+__all__ = [
+    "Live",
+    "OutputClosed",
+    "be_quiet",
+    "detail",
+    "error",
+    "finding",
+    "fix",
+    "json",
+    "line",
+    "log",
+    "log_to_stderr",
+    "note",
+    "result",
+    "table",
+    "warn",
+]
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+"""What could move a terminal's cursor: texts that come from strangers don't get to."""
+_BOLD, _RED, _YELLOW, _DIM, _PLAIN = "\x1b[1m", "\x1b[31m", "\x1b[33m", "\x1b[2m", "\x1b[0m"
+
+_state = {"quiet": False}
+
+
+class OutputClosed(BrokenPipeError):
+    """Whoever read what we write has closed it, as ``head`` does."""
+
+
+def be_quiet() -> None:
+    """From here on, no notes and no progress; warnings and errors are still told."""
+    _state["quiet"] = True
+
+
+def _write(stream: BinaryIO, data: bytes) -> None:
+    try:
+        stream.write(data)
+        stream.flush()
+    except BrokenPipeError as error:
+        # What is still in the buffer would be written, and fail, when Python ends.
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
+        raise OutputClosed(*error.args) from None
+
+
+def _clean(text: str) -> str:
+    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text.replace("\r\n", "\n"))
+
+
+def _encode(text: str) -> bytes:
+    return text.encode("utf-8", "replace")
+
+
+def _looked_at(stream: Any) -> bool:
+    return bool(stream.isatty()) and environment().get("TERM") != "dumb"
+
+
+def _paint(text: str, colour: str, stream: Any) -> str:
+    coloured = _looked_at(stream) and not environment().get("NO_COLOR")
+    return f"{colour}{text}{_PLAIN}" if coloured else text
+
+
+def _tell(text: str) -> None:
+    _Lines.end_live()
+    _write(sys.stderr.buffer, _encode(text + "\n"))
+
+
+# Results.
+
+
+def result(data: bytes) -> None:
+    """Write bytes as they are; a terminal also gets the newline that they may lack."""
+    _Lines.end_live()
+    if data and sys.stdout.isatty() and not data.endswith(b"\n"):
+        data += b"\n"
+    _write(sys.stdout.buffer, data)
+
+
+def line(text: str) -> None:
+    """Write a line to stdout."""
+    _Lines.end_live()
+    _write(sys.stdout.buffer, _encode(_clean(text) + "\n"))
+
+
+def json(value: Any) -> None:
+    """Write a value as JSON, indented."""
+    line(json_format.dumps(value, indent=2, ensure_ascii=False))
+
+
+def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Write columns as wide as they must be; heads only where a person looks or rows are none."""
+    all_rows = [tuple(_clean(cell).replace("\n", " ") for cell in row) for row in rows]
+    widths = [max(map(len, column)) for column in zip(heads, *all_rows, strict=True)]
+
+    def padded(cells: Sequence[str]) -> str:
+        return "  ".join(
+            cell.ljust(width) for cell, width in zip(cells, widths, strict=True)
+        ).rstrip()
+
+    lines = [_paint(padded(heads), _BOLD, sys.stdout), *map(padded, all_rows)]
+    _Lines.end_live()
+    _write(sys.stdout.buffer, _encode("\n".join(lines) + "\n"))
+
+
+def log(data: bytes, *, to_stdout: bool) -> None:
+    """Pass on what a container wrote, byte for byte."""
+    if not to_stdout and _state["quiet"]:
+        return
+    _Lines.end_live()
+    _write(sys.stdout.buffer if to_stdout else sys.stderr.buffer, data)
+
+
+# For people.
+
+
+def note(text: str) -> None:
+    """Tell what happens."""
+    if not _state["quiet"]:
+        _tell(_paint(_clean(text), _DIM, sys.stderr))
+
+
+def warn(text: str) -> None:
+    """Tell what may be wrong."""
+    _tell(f"{_paint('warning:', _YELLOW, sys.stderr)} {_clean(text)}")
+
+
+def error(text: str) -> None:
+    """Tell what went wrong."""
+    _tell(f"{_paint('error:', _RED, sys.stderr)} {_clean(text)}")
+
+
+def fix(text: str) -> None:
+    """Tell what to do about it."""
+    _tell(f"{_paint('fix:', _BOLD, sys.stderr)} {_clean(text)}")
+
+
+def detail(text: str) -> None:
+    """Tell more, indented."""
+    _tell("\n".join(f"  {row}" for row in _clean(text).splitlines()))
+
+
+MARKS: Mapping[str, str] = {"ok": _DIM, "warn": _YELLOW, "fail": _RED}
+
+
+def finding(mark: str, name: str, text: str, way_out: str = "") -> None:
+    """Write one line of an examination to stdout: ``ok``, ``warn`` or ``fail``, and of what."""
+    painted = _paint(f"{mark:<4}", MARKS.get(mark, _BOLD), sys.stdout)
+    lines = [f"{painted}  {name + ':':<18} {_clean(text)}"]
+    if way_out:
+        lines.append(f"{'':<24} {_paint('->', _BOLD, sys.stdout)} {_clean(way_out)}")
+    _write(sys.stdout.buffer, _encode("\n".join(lines) + "\n"))
+
+
+def log_to_stderr() -> None:
+    """Send the program's own log to stderr, a line for each event; LADING_DEBUG adds detail."""
+    import logging  # noqa: PLC0415  # only servers log
+
+    debug = bool(environment().get("LADING_DEBUG"))
+    level = logging.WARNING if _state["quiet"] else logging.DEBUG if debug else logging.INFO
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=level,
+        format="%(asctime)s %(levelname)-7s %(message)s",
+        datefmt="%Y-%m-%d %H:%M:%S",
+    )
+    if not debug:
+        logging.getLogger("asyncio").setLevel(logging.WARNING)
+
+
+class _Lines:
+    """Which line of the terminal moves now."""
+
+    live: Live | None = None
+
+    @classmethod
+    def end_live(cls) -> None:
+        if cls.live is not None:
+            cls.live.clear()
+
+
+class Live:
+    """Progress: one line that moves where a person looks, plain lines where a program reads.
+
+    Parameters
+    ----------
+    title : str
+        What makes progress; stands before every line.
+    """
+
+    def __init__(self, title: str) -> None:
+        self._title = title
+        self._moves = _looked_at(sys.stderr)
+        self._last = ""
+
+    def __call__(self, text: str, share: float | None = None) -> None:
+        """Tell how far it is.
+
+        Parameters
+        ----------
+        text : str
+            What happens now.
+        share : float or None
+            How much of it is done, 0 to 1; only shown where a person looks.
+        """
+        if _state["quiet"]:
+            return
+        if not self._moves:
+            if text != self._last:
+                self._last = text
+                note(f"{self._title}: {text}")
+            return
+        percent = "" if share is None else f" {share * 100:3.0f} %"
+        columns = os.get_terminal_size(sys.stderr.fileno()).columns or 80
+        shown = _clean(f"{self._title}:{percent} {text}").replace("\n", " ")[: columns - 1]
+        _Lines.live = self
+        _write(sys.stderr.buffer, _encode(f"\r\x1b[K{_paint(shown, _DIM, sys.stderr)}"))
+
+    def clear(self) -> None:
+        """Take the line away."""
+        if _Lines.live is self:
+            _Lines.live = None
+            _write(sys.stderr.buffer, b"\r\x1b[K")
+
+    def __enter__(self) -> Live:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.clear()

@@ -1,0 +1,92 @@
+"""The command line's top: which commands there are, and where each is written."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Annotated, Any
+
+import typer
+import typer.core
+import typer.main
+
+from lading.cli.failures import guarded
+
+__all__ = ["COMMANDS", "app"]
+
+COMMANDS = {
+    "serve": ("serve", "Serve task containers to others: the executor."),
+    "run": ("run", "Run a task once: a task folder, or an image."),
+    "ps": ("runs", "List the containers that Lading runs, and recent runs."),
+    "logs": ("runs", "Show what a run's container prints."),
+    "inspect": ("runs", "Show all that is known of a run."),
+    "stop": ("removal", "Stop runs: their containers end and are removed."),
+    "rm": ("removal", "Remove containers that nobody watches any more."),
+    "doctor": ("doctor", "Say what works on this machine, what doesn't, and what to do."),
+    "version": ("about", "Show the version."),
+}
+"""Name of each command, the module of this folder that has it, and its line in the help: the
+first of its docstring, here so that the help loads none of them."""
+
+
+class LazyCommand(typer.core.TyperCommand):
+    """A command known by name and summary, and loaded when its arguments are read."""
+
+    def __init__(self, name: str, module: str, summary: str) -> None:
+        super().__init__(name, short_help=summary, rich_markup_mode=None)
+        self._module = module
+
+    def load(self) -> Any:
+        """Import the command itself; whatever it raises becomes a message and an exit code."""
+        commands = import_module(f"lading.cli.{self._module}").commands
+        command = typer.main.get_group(commands).commands[str(self.name)]
+        if command.callback is not None:
+            command.callback = guarded(command.callback)
+        return command
+
+    def make_context(self, *args: Any, **kwargs: Any) -> Any:
+        """Read the arguments: from here on (help, completion, the call) it is the real one."""
+        return self.load().make_context(*args, **kwargs)
+
+
+class LazyGroup(typer.core.TyperGroup):
+    """All commands, in the order of :data:`COMMANDS`."""
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        for name, (module, summary) in COMMANDS.items():
+            self.add_command(LazyCommand(name, module, summary))
+
+    def list_commands(self, _ctx: Any) -> list[str]:
+        """Name them in the order in which people meet them."""
+        return list(self.commands)
+
+
+app = typer.Typer(
+    name="lading",
+    cls=LazyGroup,
+    help="One toolkit for task containers: develop, check, run, serve, publish and scale them.",
+    epilog="Exit codes: 0 done, 2 wrong usage or input, 65 to 78 as in sysexits.h (69 the engine, "
+    "70 the task, 75 try again later), 124 time is up, 137 out of memory, 130 interrupted.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _show_version(wanted: bool) -> None:  # as Typer calls it
+    if wanted:
+        from lading.cli import about  # noqa: PLC0415
+
+        about.version()
+        raise typer.Exit
+
+
+@app.callback()
+def _lading(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Show the version.", is_eager=True, callback=_show_version),
+    ] = False,
+) -> None:
+    """Take what stands before the command's name."""
