@@ -143,10 +143,9 @@ def footprint(
     before = Snapshot.take(_temporary_folder)
     yield mine
     problems = Snapshot.take(_temporary_folder).grown_since(before)
-    hosts = request.config.stash[_hosts]
-    # Only a test that could reach an engine is asked about one.
-    if {"docker_host", "podman_host", "engine_host", "engine"} & set(request.fixturenames):
-        for host in hosts.values():
+    # Only the engines that the test had, also by way of other fixtures.
+    for name, host in request.config.stash[_hosts].items():
+        if f"{name}_host" in request.fixturenames:
             problems += mine.remove_leftovers(host)
     if problems:
         pytest.fail("left behind:\n" + "\n".join(f"  - {line}" for line in problems), pytrace=False)

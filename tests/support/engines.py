@@ -42,7 +42,7 @@ class _UnixConnection(http.client.HTTPConnection):
             raise
 
 
-def call(host: str, method: str, target: str) -> tuple[int, Any]:
+def call(host: str, method: str, target: str, content: object = None) -> tuple[int, Any]:
     """One call of an engine: status, and the JSON of its body (None if that is none)."""
     scheme, _, address = host.partition("://")
     connection = (
@@ -51,7 +51,8 @@ def call(host: str, method: str, target: str) -> tuple[int, Any]:
         else http.client.HTTPConnection(address.rstrip("/"), timeout=_TIMEOUT_S)
     )
     with contextlib.closing(connection):
-        connection.request(method, target)
+        sent = None if content is None else json.dumps(content)
+        connection.request(method, target, sent, {"Content-Type": "application/json"})
         response = connection.getresponse()
         body = response.read()
     try:

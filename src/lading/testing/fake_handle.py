@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
@@ -19,8 +20,7 @@ __all__ = ["FakeContainer"]
 class FakeContainer:
     """One container, through one client of the fake engine.
 
-    It does what :class:`lading.engine.base.Container` says; the program is at work as soon as the
-    loop turns.
+    It does what :class:`lading.engine.base.Container` says.
     """
 
     def __init__(self, engine: FakeEngine, state: ContainerState) -> None:
@@ -42,6 +42,10 @@ class FakeContainer:
         await self._enter("start", self._engine.start_seconds)
         if self._state.process is None:
             self._engine.launch(self._state)
+            # One turn begins its supervisor, another its program: what that does before it first
+            # waits, such as to ignore a signal, is done when this returns.
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
 
     async def inspect(self) -> ContainerInfo:
         """Look at it now."""

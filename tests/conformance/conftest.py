@@ -1,0 +1,139 @@
+"""The same tests on every engine: the fake, Docker and Podman."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import Protocol
+
+import pytest
+from tests.images.build import ensure_probe
+from tests.support.fake_probe import NAME, probe_image
+from tests.support.leaks import Footprint
+
+from lading.engine import Container, ContainerSpec, Engine
+from lading.errors import BuildFailed, ImagePullFailed
+from lading.testing import FakeEngine, FakeImage, FakeRegistry
+
+ABSENT = "localhost:1/lading-test/absent:1"
+"""Of a registry that does not answer."""
+
+
+OpenClient = Callable[[], Awaitable[Engine]]
+
+
+class Make(Protocol):
+    """Makes a container that is removed after the test."""
+
+    async def __call__(self, *args: str, start: bool = True, **spec: object) -> Container: ...
+
+
+@pytest.fixture(params=["fake", "docker", "podman"])
+def engine_kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+async def open_client(
+    engine_kind: str, request: pytest.FixtureRequest
+) -> AsyncIterator[OpenClient]:
+    """Opens further clients of the engine; the test closes them."""
+    if engine_kind == "fake":
+        machine = FakeEngine(
+            [probe_image()],
+            registry=FakeRegistry({ABSENT: ImagePullFailed(ABSENT, "connection refused")}),
+            builder=_build,
+            gpu_driver=False,
+        )
+
+        async def another() -> Engine:
+            return machine.another()
+
+        yield another
+        return
+    host = request.getfixturevalue(f"{engine_kind}_host")
+    ensure_probe(host)
+    from lading.engine.discovery import open_engine  # noqa: PLC0415 - the fake needs no driver
+    from lading.settings import EngineOptions  # noqa: PLC0415
+
+    async def open_one() -> Engine:
+        return await open_engine(EngineOptions(engine=host))
+
+    yield open_one
+
+
+@pytest.fixture
+async def engine(open_client: OpenClient) -> AsyncIterator[Engine]:
+    async with await open_client() as client:
+        yield client
+
+
+@pytest.fixture
+def image() -> str:
+    return NAME
+
+
+@pytest.fixture
+async def make(engine: Engine, image: str, test_labels: dict[str, str]) -> AsyncIterator[Make]:
+    made: list[Container] = []
+
+    async def make_one(*args: str, start: bool = True, **spec: object) -> Container:
+        labels = spec.pop("labels", {})
+        assert isinstance(labels, Mapping)
+        values: dict[str, object] = {"image": image, "args": args or None, **spec}
+        values["labels"] = {**test_labels, **labels}
+        container = await engine.create(ContainerSpec(**values))  # type: ignore[arg-type]
+        made.append(container)
+        if start:
+            await container.start()
+        return container
+
+    yield make_one
+    for container in made:
+        await container.remove()
+
+
+@pytest.fixture
+def network_name(test_id: str, footprint: Footprint) -> str:
+    """A name for a network that only this test uses."""
+    return f"lading-{test_id}"
+
+
+def context(files: Mapping[str, str]) -> bytes:
+    """A tar archive of these files."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        for name, content in files.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content.encode())
+            tar.addfile(entry, io.BytesIO(content.encode()))
+    return buffer.getvalue()
+
+
+def _build(files: Mapping[str, bytes], args: Mapping[str, str]) -> FakeImage:
+    """Understands what the Dockerfiles of these tests say."""
+    command: tuple[str, ...] = ("serve",)
+    labels = {}
+    for line in files["Dockerfile"].decode().splitlines():
+        word, _, rest = line.partition(" ")
+        for name, value in args.items():
+            rest = rest.replace(f"${{{name}}}", value)
+        if word == "CMD":
+            command = tuple(json.loads(rest))
+        elif word == "LABEL":
+            name, _, value = rest.partition("=")
+            labels[name] = value
+        elif word == "COPY" and rest.split()[0] not in files:
+            raise BuildFailed("built", f"{line}: no such file")
+    probe = probe_image()
+    return FakeImage(
+        probe.ref,
+        probe.program,
+        entrypoint=probe.entrypoint,
+        command=command,
+        env=probe.env,
+        labels=labels,
+        files=probe.files,
+    )

@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from tests.conformance.conftest import Make, OpenClient
+
+from lading.engine import Engine
+from lading.errors import ContainerNotFound, EngineError
+
+
+async def test_info_says_what_the_engine_is(engine: Engine, engine_kind: str) -> None:
+    info = await engine.info()
+    assert info.kind == engine_kind
+    assert info.version
+    assert info.api_version
+    assert info.default_runtime in info.runtimes
+    assert info.cpus >= 1
+    assert info.memory > 64 << 20
+    assert not info.gpu_driver
+
+
+async def test_calls_at_once_do_not_mix(engine: Engine, make: Make) -> None:
+    containers = [await make("exit", str(code), start=False) for code in (3, 4, 5)]
+    async with asyncio.TaskGroup() as group:
+        waits = [group.create_task(container.wait()) for container in containers]
+        for container in containers:
+            group.create_task(container.start())
+    assert [task.result().code for task in waits] == [3, 4, 5]
+
+
+async def test_two_clients_see_the_same_engine(open_client: OpenClient, make: Make) -> None:
+    container = await make("sleep", "60")
+    async with await open_client() as second:
+        seen = await second.container(container.id)
+        assert (await seen.inspect()).name == container.name
+        await seen.remove()
+    with pytest.raises(ContainerNotFound):
+        await container.inspect()
+
+
+async def test_after_close_every_call_is_refused(open_client: OpenClient) -> None:
+    client = await open_client()
+    await client.info()
+    await client.close()
+    await client.close()
+    with pytest.raises(EngineError):
+        await client.info()
+    with pytest.raises(EngineError):
+        await client.containers({})
+
+
+async def test_unknown_container(engine: Engine, test_id: str) -> None:
+    with pytest.raises(ContainerNotFound, match=test_id):
+        await engine.container(f"lading-{test_id}")

@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from tests.conformance.conftest import ABSENT, Make, context
+from tests.support import engines
+from tests.support.containers import output
+
+from lading.engine import ContainerSpec, Engine, PullStatus
+from lading.errors import (
+    BuildFailed,
+    ImageFileNotFound,
+    ImageNameInvalid,
+    ImageNotFound,
+    ImagePullFailed,
+)
+
+MALFORMED = ["", "Upper/Case:1", "two words", ":1", "a:b:c", "-a", "a@sha256:12", "a/b:"]
+
+
+async def test_an_image_that_is_there(engine: Engine, image: str) -> None:
+    info = await engine.image(image)
+    assert info.id.startswith("sha256:")
+    assert len(info.id) == 71
+    assert any(tag.endswith(image) for tag in info.tags)
+    assert info.entrypoint == ("/probe",)
+    assert info.command == ("serve",)
+    assert info.env["PROBE"] == "1"
+    assert info.labels["lading.test"] == "probe"
+    assert info.exposed == (8080,)
+    assert info.size > 0
+
+
+async def test_an_image_by_its_id(engine: Engine, image: str) -> None:
+    by_name = await engine.image(image)
+    assert (await engine.image(by_name.id)).id == by_name.id
+
+
+async def test_an_image_that_is_not_there(engine: Engine) -> None:
+    with pytest.raises(ImageNotFound, match="lading-test/absent:1") as caught:
+        await engine.image("lading-test/absent:1")
+    assert caught.value.image == "lading-test/absent:1"
+    assert caught.value.fix
+    with pytest.raises(ImageNotFound):
+        await engine.create(ContainerSpec("lading-test/absent:1"))
+    with pytest.raises(ImageNotFound):
+        await engine.read_file("lading-test/absent:1", "/x")
+
+
+@pytest.mark.parametrize("ref", MALFORMED)
+async def test_a_malformed_name(engine: Engine, ref: str) -> None:
+    with pytest.raises(ImageNameInvalid):
+        await engine.image(ref)
+    with pytest.raises(ImageNameInvalid):
+        await engine.pull(ref)
+    with pytest.raises(ImageNameInvalid):
+        await engine.create(ContainerSpec(ref))
+
+
+async def test_pulling_from_a_registry_that_does_not_answer(engine: Engine) -> None:
+    seen: list[PullStatus] = []
+    with pytest.raises(ImagePullFailed, match="localhost:1"):
+        await engine.pull(ABSENT, seen.append)
+
+
+async def test_a_file_out_of_an_image(
+    engine: Engine, image: str, test_labels: dict[str, str]
+) -> None:
+    assert await engine.read_file(image, "/data/hello.txt") == b"hello\n"
+    assert await engine.read_file(image, "data/hello.txt") == b"hello\n"
+
+
+@pytest.mark.parametrize("path", ["/data/none.txt", "/none/hello.txt", "/data"])
+async def test_a_file_that_the_image_lacks(engine: Engine, image: str, path: str) -> None:
+    with pytest.raises(ImageFileNotFound, match=path):
+        await engine.read_file(image, path)
+
+
+@pytest.fixture
+def tag(engine_kind: str, test_id: str, request: pytest.FixtureRequest) -> Iterator[str]:
+    """A name for an image that is removed after the test."""
+    name = f"lading-test/built-{test_id}:1"
+    yield name
+    if engine_kind != "fake":
+        host = request.getfixturevalue(f"{engine_kind}_host")
+        engines.call(host, "DELETE", f"/images/{name}?force=1")
+
+
+async def test_building_an_image(
+    engine: Engine, make: Make, image: str, tag: str, engine_kind: str
+) -> None:
+    base = f"localhost/{image}" if engine_kind == "none" else image
+    text = f'FROM {base}\nARG WORD\nLABEL word=${{WORD}}\nCMD ["echo", "built"]\n'
+    seen: list[PullStatus] = []
+    info = await engine.build(
+        context({"Dockerfile": text}),
+        tag,
+        args={"WORD": "lading"},
+        labels={"who": "tests"},
+        progress=seen.append,
+    )
+    assert info.command == ("echo", "built")
+    assert info.labels["word"] == "lading"
+    assert info.labels["who"] == "tests"
+    assert (await engine.image(tag)).id == info.id
+    assert any("FROM" in status.text for status in seen)
+    container = await make(image=tag)
+    await container.wait()
+    assert await output(container) == (b"built\n", b"")
+
+
+async def test_a_build_that_fails_says_why(engine: Engine, image: str, tag: str) -> None:
+    text = f"FROM {image}\nCOPY nothing /there\n"
+    with pytest.raises(BuildFailed, match="nothing"):
+        await engine.build(context({"Dockerfile": text}), tag)
+
+
+async def test_a_build_without_a_dockerfile(engine: Engine, tag: str) -> None:
+    with pytest.raises(BuildFailed, match="Dockerfile"):
+        await engine.build(context({"other": ""}), tag)

@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from tests.conformance.conftest import Make
+from tests.support.containers import call, output, ready
+
+from lading.engine import Container, LogChunk, State
+
+
+async def test_streams_are_kept_apart(make: Make) -> None:
+    out = await make("echo", "to", "stdout")
+    err = await make("err", "to", "stderr")
+    await out.wait()
+    await err.wait()
+    assert await output(out) == (b"to stdout\n", b"")
+    assert await output(err) == (b"", b"to stderr\n")
+
+
+async def test_a_container_that_says_nothing(make: Make) -> None:
+    container = await make("exit", "0")
+    await container.wait()
+    assert await output(container) == (b"", b"")
+    assert await output(container, follow=True) == (b"", b"")
+
+
+async def test_logs_before_the_start(make: Make) -> None:
+    container = await make("echo", "x", start=False)
+    assert await output(container) == (b"", b"")
+
+
+async def test_follow_until_the_end_of_what_comes_slowly(make: Make) -> None:
+    container = await make("lines", "4", "150")
+    assert await output(container, follow=True) == (b"line 1\nline 2\nline 3\nline 4\n", b"")
+    assert (await container.inspect()).state is State.EXITED
+
+
+async def test_follow_from_before_the_start(make: Make) -> None:
+    container = await make("lines", "2", "50", start=False)
+    task = asyncio.create_task(output(container, follow=True))
+    await container.inspect()
+    await container.start()
+    assert (await task)[0] == b"line 1\nline 2\n"
+
+
+async def test_follow_what_has_ended(make: Make) -> None:
+    container = await make("echo", "x")
+    await container.wait()
+    assert await output(container, follow=True) == (b"x\n", b"")
+
+
+async def test_each_line_comes_when_it_is_written(make: Make) -> None:
+    """The next line is only asked for when the last has come: no buffering, no polling."""
+    container = await make("serve", "--stderr")
+    logs = container.logs(follow=True)
+    assert await _line(logs) == LogChunk("stderr", b"meca-init-done\n")
+    for word in ("one", "two", "three"):
+        assert await call(container, {"say": word, "status": 200}) == (200, b"status 200")
+        assert await _line(logs) == LogChunk("stdout", f"{word}\n".encode())
+    await container.kill()
+    with pytest.raises(StopAsyncIteration):
+        await anext(logs)
+
+
+async def _line(logs: object) -> LogChunk:
+    """The next line, of however many chunks."""
+    chunk: LogChunk = await anext(logs)  # type: ignore[call-overload]
+    while not chunk.data.endswith(b"\n"):
+        more: LogChunk = await anext(logs)  # type: ignore[call-overload]
+        chunk = LogChunk(chunk.stream, chunk.data + more.data)
+    return chunk
+
+
+@pytest.mark.parametrize(
+    ("tail", "expected"), [(0, b""), (2, b"line 4\nline 5\n"), (9, None), (None, None)]
+)
+async def test_tail(make: Make, tail: int | None, expected: bytes | None) -> None:
+    container = await make("lines", "5", "0")
+    await container.wait()
+    everything = b"".join(b"line %d\n" % number for number in range(1, 6))
+    assert (await output(container, tail=tail))[0] == (everything if expected is None else expected)
+
+
+async def test_tail_and_follow(make: Make) -> None:
+    container = await make("serve")
+    await ready(container)
+    await call(container, {"say": "one"})
+    logs = container.logs(follow=True, tail=1)
+    assert await _line(logs) == LogChunk("stdout", b"one\n")
+    await call(container, {"say": "two"})
+    assert await _line(logs) == LogChunk("stdout", b"two\n")
+    await logs.aclose()  # type: ignore[attr-defined]
+
+
+async def test_two_follow_at_once(make: Make) -> None:
+    container = await make("lines", "3", "50")
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(output(container, follow=True)) for _ in range(2)]
+    assert {task.result()[0] for task in tasks} == {b"line 1\nline 2\nline 3\n"}
+
+
+async def test_a_cancelled_follow_harms_nobody(make: Make) -> None:
+    container = await make("serve")
+    arrived = asyncio.Event()
+
+    async def follow(container: Container) -> None:
+        async for _ in container.logs(follow=True):
+            arrived.set()
+
+    task = asyncio.create_task(follow(container))
+    await arrived.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert (await output(container))[0] == b"meca-init-done\n"
+    assert (await container.inspect()).state is State.RUNNING
+
+
+async def test_much_output_comes_whole_and_in_order(make: Make) -> None:
+    container = await make("lines", "20000", "0")
+    expected = b"".join(b"line %d\n" % number for number in range(1, 20001))
+    assert (await output(container, follow=True))[0] == expected
+
+
+async def test_removal_ends_a_follow(make: Make) -> None:
+    container = await make("serve")
+    logs = container.logs(follow=True)
+    assert (await _line(logs)).data == b"meca-init-done\n"
+    await container.remove()
+    with pytest.raises(StopAsyncIteration):
+        await anext(logs)
