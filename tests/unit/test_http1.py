@@ -1,0 +1,252 @@
+"""The HTTP/1.1 client against real sockets, and against servers that misbehave."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lading.errors import ReplyTooLarge
+from lading.http1 import Client, open_unix
+
+Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+async def read_request(reader: asyncio.StreamReader) -> tuple[str, bytes]:
+    head = (await reader.readuntil(b"\r\n\r\n")).decode()
+    length = 0
+    for line in head.split("\r\n"):
+        if line.lower().startswith("content-length:"):
+            length = int(line.partition(":")[2])
+    return head, await reader.readexactly(length)
+
+
+@contextlib.asynccontextmanager
+async def served(handler: Handler, path: Path, idle: float = 5.0) -> AsyncIterator[Client]:
+    tasks: set[asyncio.Task[None]] = set()
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        tasks.add(task)
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            await handler(reader, writer)
+        writer.close()
+
+    server = await asyncio.start_unix_server(handle, path)
+    try:
+        async with Client(lambda: open_unix(str(path)), host="there", idle=idle) as client:
+            yield client
+    finally:
+        server.close()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def replying(*replies: bytes) -> tuple[Handler, list[str]]:
+    """Answers each request on a connection with the next of these bytes, then closes."""
+    seen: list[str] = []
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for reply in replies:
+            head, body = await read_request(reader)
+            seen.append(head.partition("\r\n")[0] + " " + body.decode())
+            writer.write(reply)
+            await writer.drain()
+
+    return handler, seen
+
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+
+
+async def test_connections_are_kept(tmp_path: Path) -> None:
+    connections = 0
+    inner, seen = replying(OK, OK, OK)
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        await inner(reader, writer)
+
+    async with served(handler, tmp_path / "s") as client:
+        for body in (b"", b"two", b"three"):
+            response, content = await client.request("POST", "/x", (("a", "b"),), body)
+            assert (response.status, content) == (200, b"ok")
+    assert connections == 1
+    assert seen == ["POST /x HTTP/1.1 ", "POST /x HTTP/1.1 two", "POST /x HTTP/1.1 three"]
+
+
+async def test_a_connection_the_server_closed_is_not_used(tmp_path: Path) -> None:
+    handler, seen = replying(OK)
+    async with served(handler, tmp_path / "s") as client:
+        for _ in range(3):
+            assert (await client.request("GET", "/"))[1] == b"ok"
+            await asyncio.sleep(0.02)  # the server's close arrives
+    assert len(seen) == 3
+
+
+async def test_idle_connections_are_closed(tmp_path: Path) -> None:
+    closed = asyncio.Event()
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        writer.write(OK)
+        if not await reader.read(1):
+            closed.set()
+
+    async with served(handler, tmp_path / "s", idle=0.05) as client:
+        await client.request("GET", "/")
+        async with asyncio.timeout(5):
+            await closed.wait()
+
+
+@pytest.mark.parametrize(
+    ("reply", "content"),
+    [
+        (
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n1\r\nc\r\n0\r\n\r\n",
+            b"abc",
+        ),
+        (b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nuntil the end", b"until the end"),
+        (b"HTTP/1.0 200 OK\r\n\r\nold", b"old"),
+        (b"HTTP/1.1 204 No Content\r\n\r\n", b""),
+        (b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 201 Created\r\nContent-Length: 1\r\n\r\nx", b"x"),
+    ],
+)
+async def test_every_way_to_end_a_body(tmp_path: Path, reply: bytes, content: bytes) -> None:
+    async with served(replying(reply)[0], tmp_path / "s") as client:
+        response, body = await client.request("GET", "/")
+        assert response.status in (200, 201, 204)
+        assert body == content
+
+
+@given(cuts=st.lists(st.integers(1, 60), max_size=8))
+@settings(max_examples=30, deadline=None)
+async def test_replies_in_any_pieces(
+    tmp_path_factory: pytest.TempPathFactory, cuts: list[int]
+) -> None:
+    reply = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        rest = reply
+        for cut in cuts:
+            writer.write(rest[:cut])
+            rest = rest[cut:]
+            await writer.drain()
+            await asyncio.sleep(0)
+        writer.write(rest)
+        await reader.read(1)
+
+    async with served(handler, tmp_path_factory.mktemp("http") / "s") as client:
+        assert (await client.request("GET", "/"))[1] == b"hello"
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        b"",
+        b"HTTP/1.1 200 OK\r\nContent-",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhel",
+        b"this is not HTTP at all\r\n\r\n",
+    ],
+)
+async def test_broken_replies_are_errors(tmp_path: Path, reply: bytes) -> None:
+    async with served(replying(reply)[0], tmp_path / "s") as client:
+        with pytest.raises(ConnectionError):
+            await client.request("GET", "/")
+
+
+async def test_whether_anything_came_is_known(tmp_path: Path) -> None:
+    async with served(replying(b"")[0], tmp_path / "s") as client:
+        connection = await client.connect()
+        with pytest.raises(ConnectionError):
+            await connection.send("GET", "/", (("host", "x"),))
+        assert not connection.received
+        client.release(connection)
+    async with served(replying(b"HTTP/1.1 2")[0], tmp_path / "t") as client:
+        connection = await client.connect()
+        with pytest.raises(ConnectionError):
+            await connection.send("GET", "/", (("host", "x"),))
+        assert connection.received
+        client.release(connection)
+
+
+@pytest.mark.parametrize(
+    "head", [b"Content-Length: 1000000\r\n\r\n", b"Transfer-Encoding: chunked\r\n\r\nF4240\r\n"]
+)
+async def test_limits(tmp_path: Path, head: bytes) -> None:
+    async with served(
+        replying(b"HTTP/1.1 200 OK\r\n" + head + b"x" * 1_000_000)[0], tmp_path / "s"
+    ) as client:
+        with pytest.raises(ReplyTooLarge, match="1000 B"):
+            await client.request("GET", "/", limit=1000)
+
+
+async def test_a_slow_reader_holds_the_sender_back(tmp_path: Path) -> None:
+    sent = 0
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal sent
+        await read_request(reader)
+        writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n")
+        for _ in range(200):
+            writer.write(b"x" * 100_000)
+            await writer.drain()
+            sent += 100_000
+
+    async with served(handler, tmp_path / "s") as client, client.stream("GET", "/") as response:
+        await asyncio.sleep(0.3)
+        assert sent < 3_000_000
+        size = 0
+        async for chunk in response.chunks():
+            size += len(chunk)
+        assert size == 20_000_000
+
+
+async def test_a_cancelled_request_closes_its_connection(tmp_path: Path) -> None:
+    gone = asyncio.Event()
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        if not await reader.read(1):
+            gone.set()
+
+    async with served(handler, tmp_path / "s") as client:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.05):
+                await client.request("GET", "/")
+        async with asyncio.timeout(5):
+            await gone.wait()
+
+
+async def test_leaving_a_stream_early_closes_its_connection(tmp_path: Path) -> None:
+    gone = asyncio.Event()
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n")
+        if not await reader.read(1):
+            gone.set()
+
+    async with served(handler, tmp_path / "s") as client:
+        async with client.stream("GET", "/") as response:
+            async for chunk in response.chunks():
+                assert chunk == b"a"
+                break
+        async with asyncio.timeout(5):
+            await gone.wait()
+
+
+async def test_nothing_listens(tmp_path: Path) -> None:
+    async with Client(lambda: open_unix(str(tmp_path / "no")), host="x", idle=1) as client:
+        with pytest.raises(FileNotFoundError):
+            await client.request("GET", "/")

@@ -1,0 +1,75 @@
+"""Quantities as people write them."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lading import units
+from lading.errors import InputError
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        (0, 0), ("0", 0), (128, 128), ("512Mi", 512 << 20), ("1.5Gi", 3 << 29), ("512m", 512 << 20),
+        ("2g", 2 << 30), ("128MB", 128 * 10**6), ("128 MiB", 128 << 20), ("1k", 1024), ("1K", 1000),
+        ("1e3", 1000), ("0.5", 1), ("10kb", 10240),
+    ],
+)  # fmt: skip
+def test_sizes(text: str | float, size: int) -> None:
+    assert units.size(text) == size
+
+
+@pytest.mark.parametrize(("text", "cores"), [("500m", 0.5), ("1.5", 1.5), (2, 2.0), ("1e1", 10.0)])
+def test_cores(text: str | float, cores: float) -> None:
+    assert units.cores(text) == cores
+
+
+@pytest.mark.parametrize("text", ["", "much", "-1", "1 Xi", "nan", "inf", "1e999", True, "1,5Gi"])
+def test_no_quantities(text: str) -> None:
+    for read in (units.size, units.cores):
+        with pytest.raises(InputError, match=r"^limit: "):
+            read(text, "limit")
+
+
+def test_unknown_units_name_the_known_ones() -> None:
+    with pytest.raises(InputError, match=r"unknown unit 'Qi'.*Mi"):
+        units.size("1Qi")
+    with pytest.raises(InputError, match="500m"):
+        units.cores("1Gi")
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        (0, "0 B"),
+        (1023, "1023 B"),
+        (128 << 20, "128 MiB"),
+        (3 << 29, "1.5 GiB"),
+        (1 << 40, "1 TiB"),
+    ],
+)
+def test_bytes_for_people(count: int, text: str) -> None:
+    assert units.format_bytes(count) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.012, "12 ms"), (3.42, "3.4 s"), (125, "2 min 5 s"), (7300, "2 h 1 min")],
+)
+def test_seconds_for_people(seconds: float, text: str) -> None:
+    assert units.format_seconds(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("count", "text"), [(2.0, "2"), (0.5, "0.5"), (0.125, "0.125"), (10, "10")]
+)
+def test_cores_for_people(count: float, text: str) -> None:
+    assert units.format_cores(count) == text
+
+
+@given(st.integers(0, 1 << 60))
+def test_plain_bytes_are_themselves(count: int) -> None:
+    assert units.size(count) in (count, pytest.approx(count))
