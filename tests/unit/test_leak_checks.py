@@ -77,7 +77,7 @@ def _run(folder: Path, body: str) -> subprocess.CompletedProcess[str]:
     file = folder / "test_inner.py"
     file.write_text(HEAD + body)
     options = ["-q", "-p", "no:cacheprovider", "-p", "tests.conftest", "-c", "pyproject.toml"]
-    folders = [f"--rootdir={ROOT}", f"--confcutdir={folder}"]
+    folders = [f"--rootdir={ROOT}", f"--confcutdir={folder}", f"--basetemp={folder / 'inner'}"]
     return subprocess.run(
         [sys.executable, "-m", "pytest", *options, *folders, str(file)],
         cwd=ROOT,
