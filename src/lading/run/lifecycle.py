@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from lading.engine.base import Container, Engine
 from lading.engine.shield import to_the_end
-from lading.engine.spec import ContainerSpec, Exit
+from lading.engine.spec import ContainerSpec, Exit, LogChunk
 from lading.errors import (
     ContainerLost,
     ContainerNotFound,
@@ -310,6 +310,7 @@ async def start(
     readiness: Readiness | None = None,
     records: Records | None = None,
     run: Run | None = None,
+    on_log: Callable[[LogChunk], None] | None = None,
 ) -> Running:
     """Create a container, start it, and wait until it is ready.
 
@@ -321,6 +322,8 @@ async def start(
         None: ready once started.
     records, run
         Where to write down what; without both, nothing is.
+    on_log : callable or None
+        Told of all that it prints, from the first byte; see :meth:`LogTail.subscribe`.
 
     Raises
     ------
@@ -350,6 +353,8 @@ async def start(
         raise
     mark = readiness.mark if readiness is not None else None
     it = Running(container, spec, task=task, run_id=run_id, records=records, mark=mark)
+    if on_log is not None:
+        it.tail.subscribe(on_log)
     try:
         await container.start()
         it.follow()

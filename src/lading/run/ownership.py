@@ -129,6 +129,23 @@ class SweepReport:
     failed: tuple[str, ...] = ()
 
 
+def is_alive(state_directory: Path, owner_id: str) -> bool:
+    """Say whether an owner that keeps its state there lives; blocks shortly."""
+    try:
+        descriptor = os.open(
+            state_directory / "owners" / f"{owner_id}.lock", os.O_RDWR | os.O_CLOEXEC
+        )
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
 async def sweep(engine: Engine, state_directory: Path, records: Records | None) -> SweepReport:
     """Remove what dead owners left on an engine, and end their runs as lost.
 
