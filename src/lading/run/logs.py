@@ -127,12 +127,14 @@ class LogTail:
             self._look(chunk, self._mark)
         for listener in tuple(self._listeners):
             listener(chunk)
-        if len(chunk.data) > self._keep:
-            chunk = LogChunk(chunk.stream, chunk.data[-self._keep :])
         self._kept.append(chunk)
         self._size += len(chunk.data)
-        while self._size > self._keep:
-            self._size -= len(self._kept.popleft().data)
+        while (excess := self._size - self._keep) > 0:
+            first = self._kept.popleft()
+            self._size -= len(first.data)
+            if len(first.data) > excess:
+                self._kept.appendleft(LogChunk(first.stream, first.data[excess:]))
+                self._size += len(first.data) - excess
 
     def _look(self, chunk: LogChunk, mark: bytes) -> None:
         """Look for the mark, which may have begun at the end of earlier chunks of this stream."""

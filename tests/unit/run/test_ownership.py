@@ -1,0 +1,198 @@
+"""Owners that live, die, and can't be judged."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from lading.engine import ContainerSpec, NetworkSpec
+from lading.errors import EngineError, RecordError
+from lading.run.ownership import MACHINE_LABEL, OWNER_LABEL, Owner, sweep
+from lading.run.records import Kind, Records, Run, RunState, new_id
+from lading.testing import FakeEngine, FakeImage, FakeProcess
+
+CHILD = """
+    import json, sys, time
+    from pathlib import Path
+    from lading.run.ownership import Owner
+
+    owner = Owner.claim(Path(sys.argv[1]))
+    print(json.dumps(owner.labels()), flush=True)
+    time.sleep(600)
+"""
+
+
+@dataclass
+class Child:
+    """A process that owns, until it is killed."""
+
+    process: subprocess.Popen[str]
+    labels: dict[str, str]
+
+    def kill(self) -> None:
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+
+
+@pytest.fixture
+def child(tmp_path: Path) -> Iterator[Child]:
+    command = [sys.executable, "-c", textwrap.dedent(CHILD), str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        yield Child(process, json.loads(process.stdout.readline()))
+        process.kill()
+
+
+async def idle(process: FakeProcess) -> None:
+    await asyncio.Event().wait()
+
+
+@pytest.fixture
+async def engine() -> AsyncIterator[FakeEngine]:
+    async with FakeEngine([FakeImage("idle:1", idle)]) as engine:
+        yield engine
+        for info in await engine.containers({}):
+            await (await engine.container(info.id)).remove()
+
+
+@pytest.fixture
+def records(tmp_path: Path) -> Iterator[Records]:
+    records = Records(tmp_path / "records.db")
+    yield records
+    records.close()
+
+
+@pytest.fixture
+def me(tmp_path: Path) -> Iterator[Owner]:
+    owner = Owner.claim(tmp_path)
+    yield owner
+    owner.release()
+
+
+def open_run(owner: str, kind: Kind = Kind.CONTAINER) -> Run:
+    return Run(new_id(), kind, contract="meca", owner=owner, name="t", image="i")
+
+
+async def names(engine: FakeEngine) -> set[str]:
+    return {info.name for info in await engine.containers({})}
+
+
+async def make(engine: FakeEngine, name: str, labels: dict[str, str]) -> None:
+    await (await engine.create(ContainerSpec("idle:1", name=name, labels=labels))).start()
+
+
+async def test_the_dead_leave_nothing_and_the_living_keep_all(
+    tmp_path: Path, child: Child, me: Owner, engine: FakeEngine, records: Records
+) -> None:
+    await make(engine, "mine", me.labels())
+    await make(engine, "its", child.labels)
+    await make(engine, "nobodys", {})
+    await engine.create_network(NetworkSpec("net-mine", labels=me.labels()))
+    await engine.create_network(NetworkSpec("net-its", labels=child.labels))
+    runs = [open_run(me.id), *(open_run(child.labels[OWNER_LABEL], kind) for kind in Kind)]
+    for run in runs:
+        records.begin(run)
+
+    report = await sweep(engine, tmp_path, records)
+    assert (report.containers, report.networks, report.lost) == ((), (), 0)
+    assert await names(engine) == {"mine", "its", "nobodys"}
+
+    child.kill()
+    report = await sweep(engine, tmp_path, records)
+    assert (report.containers, report.networks, report.lost) == (("its",), ("net-its",), 2)
+    assert await names(engine) == {"mine", "nobodys"}
+    assert [network.name for network in await engine.networks({OWNER_LABEL: ""})] == ["net-mine"]
+    states = [records.get(run.id).state for run in runs]
+    assert states == [RunState.STARTING, RunState.LOST, RunState.LOST]
+    assert [path.stem for path in (tmp_path / "owners").iterdir()] == [me.id]
+
+
+async def test_runs_of_the_dead_end_where_nothing_else_is_left(
+    tmp_path: Path, child: Child, engine: FakeEngine, records: Records
+) -> None:
+    records.begin(open_run(child.labels[OWNER_LABEL], Kind.CALL))
+    records.begin(open_run("released-without-ending-its-runs"))
+    assert (await sweep(engine, tmp_path, records)).lost == 1
+    child.kill()
+    assert (await sweep(engine, tmp_path, records)).lost == 1
+    assert records.open_owners() == set()
+
+
+async def test_a_release_leaves_the_rest_to_the_end_of_its_process(
+    tmp_path: Path, engine: FakeEngine
+) -> None:
+    owner = await asyncio.to_thread(Owner.claim, tmp_path)
+    labels = owner.labels()
+    await make(engine, "left", labels)
+    await asyncio.to_thread(owner.release)
+    await asyncio.to_thread(owner.release)
+    # Its file is gone and its process lives: nobody can say whose it is.
+    assert (await sweep(engine, tmp_path, None)).containers == ()
+
+
+async def test_a_deleted_file_is_no_proof(tmp_path: Path, child: Child, engine: FakeEngine) -> None:
+    await make(engine, "its", child.labels)
+    (tmp_path / "owners" / f"{child.labels[OWNER_LABEL]}.lock").unlink()
+    assert (await sweep(engine, tmp_path, None)).containers == ()
+    child.kill()
+    assert (await sweep(engine, tmp_path, None)).containers == ("its",)
+
+
+async def test_another_machine_is_not_judged(
+    tmp_path: Path, child: Child, engine: FakeEngine
+) -> None:
+    child.kill()
+    for number, machine in enumerate(["elsewhere b00t -", "nonsense", ""]):
+        labels = {**child.labels, "lading.lock": "/nowhere/x.lock", MACHINE_LABEL: machine}
+        await make(engine, f"c{number}", labels | {OWNER_LABEL: f"o{number}"})
+    assert (await sweep(engine, tmp_path, None)).containers == ()
+
+
+async def test_an_owner_in_a_container_lives_as_long_as_that(
+    tmp_path: Path, engine: FakeEngine
+) -> None:
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    executor = await engine.create(ContainerSpec("idle:1", name="executor"))
+    await executor.start()
+    labels = {
+        OWNER_LABEL: "o",
+        "lading.lock": "/only/in/there/o.lock",
+        MACHINE_LABEL: f"{socket.gethostname()} {boot} {executor.id}",
+    }
+    await make(engine, "its", labels)
+    assert (await sweep(engine, tmp_path, None)).containers == ()
+    await executor.kill()
+    await executor.wait()
+    assert (await sweep(engine, tmp_path, None)).containers == ("its",)
+    await make(engine, "its", labels)
+    await executor.remove()
+    assert (await sweep(engine, tmp_path, None)).containers == ("its",)
+
+
+async def test_what_could_not_be_removed_is_tried_again(
+    tmp_path: Path, child: Child, engine: FakeEngine
+) -> None:
+    await make(engine, "its", child.labels)
+    child.kill()
+    engine.fail("remove", EngineError("device or resource busy"))
+    report = await sweep(engine, tmp_path, None)
+    assert report.containers == ()
+    assert report.failed == ("container its: device or resource busy",)
+    assert (await sweep(engine, tmp_path, None)).containers == ("its",)
+    assert list((tmp_path / "owners").iterdir()) == []
+
+
+def test_an_owner_needs_a_place(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RecordError, match=r"file/owners/.*lock can't be made"):
+        Owner.claim(tmp_path / "file")
