@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["serve"]
 
 log = logging.getLogger("lading.meca")
+logging.getLogger("uvicorn").setLevel(logging.WARNING)  # we say what it would say
 
 _BACKLOG = 2048
 

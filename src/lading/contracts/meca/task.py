@@ -7,8 +7,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lading.contracts.meca import PORT
-from lading.errors import ReplyBroken, TaskFailed, TimedOut
+from lading.errors import (
+    ContainerLost,
+    LadingError,
+    OutOfMemory,
+    ReplyBroken,
+    TaskFailed,
+    TimedOut,
+)
 from lading.http1 import Client, Connection, open_socket
+from lading.run.records import RunState
 from lading.units import format_seconds
 
 if TYPE_CHECKING:
@@ -73,12 +81,13 @@ class TaskServer:
 
     def on_exit(self, callback: Callable[[], None]) -> None:
         """Call back once, when the container has ended."""
-        self._running.on_exit(callback)
+        self._running.on_exit(lambda _: callback())
 
     async def close(self) -> None:
         """Remove the container."""
         self._client.close()
-        await self._running.close()
+        # A server that we end has done its duty; one that ended by itself is judged by its exit.
+        await self._running.close(state=RunState.SUCCEEDED if self._running.alive else None)
 
     async def _dial(self) -> Connection:
         return await open_socket(await self._running.connect(PORT))
@@ -143,18 +152,20 @@ class TaskServer:
             )
         return TaskReply(content, response.headers.get("content-type", "text/plain"))
 
-    async def _why(self, error: ConnectionError, *, heard: bool) -> Exception:
+    async def _why(self, error: ConnectionError, *, heard: bool) -> LadingError:
         """Find out what broke the connection: usually the container's end."""
-        try:
-            async with asyncio.timeout(_AFTERMATH):
-                await asyncio.wait({self._running.exited})
-        except TimeoutError:
+        ended = await self._running.explain(_AFTERMATH)
+        if ended is None:
             when = "in the middle of its reply" if heard else "without a reply"
             return ReplyBroken(
                 f"task {self._image} closed the connection {when} ({error})",
                 logs=self._running.tail.tail(),
                 fix="it may have done its work; the request is not sent again",
             )
-        return await self._running.explain(
-            f"task {self._image}", "while it handled the request, which is not sent again"
+        if isinstance(ended, OutOfMemory):
+            return ended
+        return ContainerLost(
+            f"{ended.message}, while it handled the request, which is not sent again",
+            logs=self._running.tail.tail(),
+            fix="it may have done part of its work; look at its log",
         )
