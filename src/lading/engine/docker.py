@@ -1,0 +1,369 @@
+"""The Docker Engine API driver, for Docker and for Podman.
+
+Source: Docker Engine API 1.40 to 1.43, https://docs.docker.com/reference/api/engine/.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+from lading.engine import podman_wire
+from lading.engine.base import Progress
+from lading.engine.docker_address import Tls, UnixDial, dialler
+from lading.engine.docker_api import Api
+from lading.engine.docker_container import DockerContainer
+from lading.engine.docker_door import DoorKeeper
+from lading.engine.docker_errors import Call, Thing, translate
+from lading.engine.docker_host import Identity, engine_info, identify
+from lading.engine.docker_streams import build_status, json_values, pull_status, stream_error
+from lading.engine.docker_wire import (
+    container_listed,
+    create_body,
+    header_json,
+    image_info,
+    label_filter,
+    network_body,
+    network_info,
+    query,
+    segment,
+)
+from lading.engine.image_files import read_member
+from lading.engine.oom import OomJudge
+from lading.engine.reach import Reach, obstacle
+from lading.engine.reference import is_image_id, parse
+from lading.engine.registry_auth import Credentials
+from lading.engine.shield import to_the_end
+from lading.engine.spec import (
+    ContainerInfo,
+    ContainerSpec,
+    EngineInfo,
+    ImageInfo,
+    Network,
+    NetworkInfo,
+    NetworkSpec,
+)
+from lading.errors import (
+    BuildFailed,
+    EngineError,
+    ImageDenied,
+    NetworkNotFound,
+    NotSupported,
+)
+from lading.http1 import Client
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+__all__ = ["DockerEngine"]
+
+T = TypeVar("T")
+
+_IDLE_SECONDS = 30.0
+_INFO_SECONDS = 10.0
+_LAST_LINES = 20
+
+
+class DockerEngine:
+    """A Docker or Podman engine, see :class:`~lading.engine.base.Engine`; made by :meth:`open`."""
+
+    def __init__(
+        self, api: Api, identity: Identity, reach: Reach, credentials: Credentials
+    ) -> None:
+        self._api = api
+        self._identity = identity
+        self._reach = reach
+        self._credentials = credentials
+        self._podman = identity.kind == "podman"
+        self._judge = OomJudge(needed=self._podman and not reach.obstacle)
+        self._info: tuple[float, EngineInfo] | None = None
+
+    @classmethod
+    async def open(
+        cls, address: str, *, timeout: float, env: Mapping[str, str], tls: Tls | None = None
+    ) -> Self:
+        """Connect to an engine, and see that it is new enough.
+
+        Parameters
+        ----------
+        address : str
+            ``unix:///path`` or ``tcp://host:port``.
+        timeout : float
+            Seconds for one call.
+        env : mapping
+            The environment: where registry credentials are found.
+        tls : Tls or None
+
+        Raises
+        ------
+        EngineUnreachable, EngineTooOld, NotSupported, ConfigError
+            It does not answer; or can't be used, for the reason in the message.
+        """
+        dial = await asyncio.to_thread(dialler, address, tls) if tls else dialler(address, None)
+        client = Client(dial, host="engine", idle=_IDLE_SECONDS)
+        api = Api(client, address, timeout)
+        try:
+            reply = await api.call("GET", "/version", Call("connecting"))
+            identity = identify(address, reply.json())
+        except BaseException:
+            api.close()
+            raise
+        api.prefix = identity.prefix
+        peer = dial.peer if isinstance(dial, UnixDial) else 0
+        reach = Reach(DoorKeeper(api), obstacle(address, peer))
+        return cls(api, identity, reach, Credentials(env))
+
+    async def info(self) -> EngineInfo:
+        """What it is and has; what was true in the last ten seconds may be given."""
+        now = asyncio.get_running_loop().time()
+        if self._info is None or now - self._info[0] > _INFO_SECONDS:
+            reply = await self._api.call("GET", "/info", Call("asking the engine about itself"))
+            local = not self._reach.obstacle
+            found = engine_info(self._identity, self._api.address, reply.json(), local=local)
+            self._info = (now, await asyncio.to_thread(found))
+        return self._info[1]
+
+    async def image(self, ref: str) -> ImageInfo:
+        """Look at an image that the engine has; never asks a registry."""
+        if not is_image_id(ref):
+            parse(ref)
+        call = Call(f"looking at image {ref}", Thing.IMAGE, ref)
+        return image_info(
+            (await self._api.call("GET", f"/images/{segment(ref)}/json", call)).json()
+        )
+
+    async def pull(self, ref: str, progress: Progress | None = None) -> ImageInfo:
+        """Fetch an image from its registry, with the credentials that are stored for it."""
+        reference = parse(ref)
+        call = Call(f"pulling image {ref}", Thing.PULL, ref)
+        auth = await self._credentials.find(reference)
+        headers = (("x-registry-auth", header_json(auth.as_json())),) if auth else ()
+        path = f"/images/create{query(fromImage=reference.name, tag=reference.version)}"
+        try:
+            async with self._api.stream("POST", path, call, headers=headers) as response:
+                async for value in json_values(response.chunks()):
+                    if words := stream_error(value):
+                        raise translate(call, None, words)
+                    if progress and (status := pull_status(value)):
+                        progress(status)
+        except ImageDenied as error:
+            if self._credentials.problems:
+                error.fix = f"{error.fix} ({'; '.join(self._credentials.problems)})"
+            raise
+        return await self.image(str(reference))
+
+    async def build(
+        self,
+        context: bytes,
+        tag: str,
+        *,
+        args: Mapping[str, str] | None = None,
+        labels: Mapping[str, str] | None = None,
+        progress: Progress | None = None,
+    ) -> ImageInfo:
+        """Build an image from a tar archive that holds a ``Dockerfile`` at its root."""
+        reference = parse(tag)
+        call = Call(f"building image {tag}", Thing.BUILD, tag)
+        fields = query(
+            t=str(reference) if self._podman else tag,  # Podman says localhost/ for no registry
+            rm=1,
+            forcerm=1,
+            buildargs=json.dumps(dict(args)) if args else None,
+            labels=json.dumps(dict(labels)) if labels else None,
+        )
+        known = await self._credentials.all()
+        headers = (("x-registry-config", header_json(known)),) if known else ()
+        tail: deque[str] = deque(maxlen=_LAST_LINES)
+        async with self._api.stream(
+            "POST", f"/build{fields}", call, raw=context, headers=headers
+        ) as response:
+            async for value in json_values(response.chunks()):
+                status = build_status(value, tail)
+                if words := stream_error(value):
+                    raise BuildFailed(tag, "\n".join((f"{words}; its last lines:", *tail)))
+                if progress and status:
+                    progress(status)
+        return await self.image(tag)
+
+    async def read_file(self, image: str, path: str) -> bytes:
+        """Read one file out of an image without running it."""
+        # A command, for images that name none; it never runs.
+        container = await self.create(
+            ContainerSpec(image, command=("/never",), network=Network.NONE)
+        )
+        try:
+            return await read_member(container, image, path)
+        finally:
+            await container.remove()
+
+    async def create(self, spec: ContainerSpec) -> DockerContainer:
+        """Make a container; it does not run yet."""
+        if not is_image_id(spec.image):
+            parse(spec.image)
+        return await _keep_or_undo(self._create(spec), _remove_container)
+
+    async def _create(self, spec: ContainerSpec) -> DockerContainer:
+        if spec.name is None:  # ours to choose: the engine's choice would take a call to learn
+            spec = replace(spec, name=f"lading-{secrets.token_hex(6)}")
+        call = Call(f"creating container {spec.name}", Thing.CONTAINER, spec.image)
+        publish = bool(spec.ports) and await self._must_publish(spec)
+        if spec.runtime is not None and self._podman:
+            await self._check_podman_runtime(spec.runtime)
+        try:
+            if self._podman:
+                body = podman_wire.create_body(spec, publish=publish)
+                reply = await self._api.call(
+                    "POST", podman_wire.CREATE, call, body=body, absolute=True
+                )
+            else:
+                path = f"/containers/create{query(name=spec.name)}"
+                body = create_body(spec, publish=publish)
+                reply = await self._api.call("POST", path, call, body=body)
+        except NotSupported as error:
+            if spec.runtime is None:
+                raise
+            raise await self._no_runtime(spec.runtime, error) from error
+        assert spec.name is not None
+        return self._handle(str(reply.json()["Id"]), spec.name)
+
+    async def _must_publish(self, spec: ContainerSpec) -> bool:
+        if spec.network == Network.NONE or not self._reach.obstacle:
+            return False
+        if not self._api.address.startswith("unix://"):
+            return True
+        return (await self.info()).rootless
+
+    async def _check_podman_runtime(self, runtime: str) -> None:
+        # Podman's service ignores the wish without a word: a container that should have been
+        # confined by another runtime would run unconfined.
+        if runtime != (await self.info()).default_runtime:
+            raise await self._no_runtime(runtime, None)
+
+    async def _no_runtime(self, runtime: str, error: EngineError | None) -> NotSupported:
+        info = await self.info()
+        fix = (
+            'set it as runtime = "..." in containers.conf and restart the service, '
+            "or use an engine that offers it"
+            if self._podman
+            else "register it in the engine's daemon.json (see its documentation under "
+            "'alternative runtimes'), or choose one of these"
+        )
+        return NotSupported(
+            f"OCI runtime {runtime!r} can't be had from {info.kind} at {info.address}: "
+            f"it offers {', '.join(info.runtimes) or 'none'}",
+            status=error.status if error else None,
+            fix=fix,
+        )
+
+    async def container(self, id_or_name: str) -> DockerContainer:
+        """Find a container."""
+        call = Call(f"looking for container {id_or_name}", Thing.CONTAINER)
+        reply = await self._api.call("GET", f"/containers/{segment(id_or_name)}/json", call)
+        found = reply.json()
+        return self._handle(found["Id"], found["Name"].removeprefix("/"))
+
+    async def containers(self, labels: Mapping[str, str]) -> list[ContainerInfo]:
+        """All containers, running or not, that carry all these labels (an empty value: any)."""
+        path = f"/containers/json{query(all=1, filters=label_filter(labels))}"
+        reply = await self._api.call("GET", path, Call("listing containers"))
+        return [container_listed(found) for found in reply.json() or ()]
+
+    async def create_network(self, spec: NetworkSpec) -> NetworkInfo:
+        """Make a network."""
+        if spec.isolated and self._podman:
+            raise NotSupported(
+                f"network {spec.name}: Podman can't keep the containers of one network apart",
+                fix="give each container a network of its own, or none",
+            )
+        return await _keep_or_undo(self._create_network(spec), self._undo_network)
+
+    async def _create_network(self, spec: NetworkSpec) -> NetworkInfo:
+        call = Call(f"creating network {spec.name}", Thing.NETWORK)
+        reply = await self._api.call("POST", "/networks/create", call, body=network_body(spec))
+        return NetworkInfo(reply.json()["Id"], spec.name, dict(spec.labels), spec.internal)
+
+    async def _undo_network(self, made: NetworkInfo) -> None:
+        await self.remove_network(made.id)
+
+    async def networks(self, labels: Mapping[str, str] | None = None) -> list[NetworkInfo]:
+        """All networks that carry all these labels (an empty value: any)."""
+        path = f"/networks{query(filters=label_filter(labels or {}))}"
+        reply = await self._api.call("GET", path, Call("listing networks"))
+        found: list[NetworkInfo] = []
+        for item in reply.json() or ():
+            # The list does not say who is attached.
+            call = Call(f"inspecting network {item['Name']}", Thing.NETWORK)
+            try:
+                one = await self._api.call("GET", f"/networks/{segment(item['Id'])}", call)
+            except NetworkNotFound:
+                continue
+            found.append(network_info(one.json()))
+        return found
+
+    async def remove_network(self, name: str) -> None:
+        """Remove a network; nothing if there is none."""
+        call = Call(f"removing network {name}", Thing.NETWORK)
+        await self._api.call("DELETE", f"/networks/{segment(name)}", call, accept=frozenset({404}))
+
+    async def open_door(self, labels: Mapping[str, str]) -> None:
+        """Make containers without a network reachable although we are a container ourselves.
+
+        Happens by itself when first needed, without labels.
+
+        Parameters
+        ----------
+        labels : mapping
+            What its helper container carries, so that sweeping finds it.
+
+        Raises
+        ------
+        NotSupported
+            It can't be done here; or need not.
+        """
+        self._reach.doors.labels = dict(labels)
+        if self._reach.obstacle:
+            await self._reach.doors.door()
+
+    async def close(self) -> None:
+        """Let go of every connection; containers are not touched."""
+        self._reach.close()
+        self._api.close()
+        await asyncio.sleep(0)  # a turn of the loop, in which transports close their sockets
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.close()
+
+    def _handle(self, identity: str, name: str) -> DockerContainer:
+        return DockerContainer(self._api, self._reach, self._judge, identity, name)
+
+
+async def _keep_or_undo(
+    making: Coroutine[Any, Any, T], undo: Callable[[T], Coroutine[Any, Any, None]]
+) -> T:
+    """Make something; if the caller is cancelled meanwhile, it is unmade again."""
+    task = asyncio.create_task(making)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await to_the_end(_undo(task, undo))
+        raise
+
+
+async def _undo(task: asyncio.Task[T], undo: Callable[[T], Coroutine[Any, Any, None]]) -> None:
+    try:
+        made = await task
+    except EngineError:
+        return
+    await undo(made)
+
+
+async def _remove_container(made: DockerContainer) -> None:
+    await made.remove()
