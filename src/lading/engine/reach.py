@@ -85,7 +85,11 @@ class Reach:
         failure: ConnectionError | NamespaceError | NotSupported
         try:
             return await self._inside(container, way, port)
-        except (ConnectionError, NamespaceError, NotSupported) as error:
+        except (ConnectionError, NotSupported) as error:
+            failure = error
+        except NamespaceError as error:
+            if not error.foreign:  # it has ended, and its address may be another's by now
+                raise
             failure = error
         # Also after a refusal inside: it may listen on its own address only, and gVisor's network
         # is not the kernel's.
@@ -100,8 +104,6 @@ class Reach:
             raise ConnectionRefusedError(
                 f"nothing listens on port {port} of container {way.name}"
             ) from failure
-        if isinstance(failure, NamespaceError) and not failure.foreign:
-            raise failure
         raise NotSupported(
             f"container {way.name} can't be reached from here: it has no network, and {failure}",
             fix="give it a network, or run as root on the engine's own machine",
