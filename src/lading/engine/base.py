@@ -86,6 +86,7 @@ class Container(Protocol):
         ----------
         follow : bool
             Go on until the container ends; chunks come as they are written, without polling.
+            One that was not started yet has nothing to follow: start it first, nothing is missed.
         tail : int or None
             Begin with the last `tail` lines; None begins at the beginning.
 
