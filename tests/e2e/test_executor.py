@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import socket
 import sqlite3
@@ -17,9 +18,9 @@ from lading.engine import Engine
 
 def records(state: Path) -> list[dict[str, Any]]:
     """All records, read with nothing of ours."""
-    with sqlite3.connect(state / "records.db") as database:
+    with contextlib.closing(sqlite3.connect(state / "records.db")) as database:
         database.row_factory = sqlite3.Row
-        return [dict(row) for row in database.execute("SELECT * FROM runs ORDER BY id")]
+        return [dict(row) for row in database.execute("SELECT * FROM run ORDER BY id")]
 
 
 async def containers(engine: Engine, executor: ExecutorProcess) -> list[str]:

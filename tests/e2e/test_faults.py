@@ -230,7 +230,8 @@ async def test_callers_who_leave_free_their_place(start: Start, probe: str) -> N
         task.cancel()
     await asyncio.gather(first, second, return_exceptions=True)
     async with asyncio.timeout(20):
-        assert (await executor.execute(probe, "fourth")).msg == "fourth"
+        while not (await executor.execute(probe, "fourth")).success:
+            await asyncio.sleep(0.05)
 
 
 async def test_an_image_built_again_is_a_new_task(

@@ -8,6 +8,7 @@ document (RFC 9457).
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from lading.contracts.meca import replies
 from lading.contracts.meca.request import Request, read_request
-from lading.errors import InputError, InvalidLimit, LadingError, RunError, TaskFailed
+from lading.errors import InputError, InvalidLimit, LadingError, NotAccepting, RunError, TaskFailed
 from lading.units import MIB, format_bytes
 
 if TYPE_CHECKING:
@@ -29,6 +30,9 @@ log = logging.getLogger("lading.meca")
 
 _WATCH_AFTER = 0.05
 """Seconds after which we look whether the caller is still there: most calls are over by then."""
+
+_DISCARD_FOR = 5.0
+"""Seconds for which the rest of a body that is too large is read and forgotten."""
 
 Header = tuple[bytes, bytes]
 
@@ -122,7 +126,7 @@ class ExecuteCall:
         self, scope: Scope, receive: Receive, request_id: str, held: _Held
     ) -> tuple[int, list[Header], bytes]:
         try:
-            request = read_request(await held.read(scope, receive))
+            request = read_request(await _read(held, scope, receive))
             for warning in request.warnings:
                 log.warning("%s: %s", request_id, warning)
             reply = await _unless_gone(self._executor, request, request_id, receive)
@@ -165,6 +169,15 @@ def _header_text(error: LadingError) -> bytes:
     return line[:1000].encode("latin-1", "replace")
 
 
+async def _read(held: _Held, scope: Scope, receive: Receive) -> bytes:
+    try:
+        return await held.read(scope, receive)
+    except PayloadTooLarge:
+        if not any(name == b"expect" for name, _ in scope["headers"]):
+            await held.discard_rest(receive)
+        raise
+
+
 class _Held:
     """The body of one request, counted against what all may hold."""
 
@@ -197,6 +210,20 @@ class _Held:
             if not message.get("more_body"):
                 return b"".join(chunks)
             message = await receive()
+
+    async def discard_rest(self, receive: Receive) -> None:
+        """Let a caller who sends too much finish, within bounds.
+
+        Who is still sending when the connection is closed sees a reset, and never the reply.
+        """
+        left = 4 * self._limit
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_DISCARD_FOR):
+                while left > 0:
+                    message = await receive()
+                    left -= len(message.get("body", b""))
+                    if not message.get("more_body"):
+                        return
 
     def _take(self, size: int) -> None:
         if size > self._limit:
@@ -247,6 +274,12 @@ async def _unless_gone(
         if gone:
             task.uncancel()
             raise _CallerGone from None
+        if executor.stopping:  # the server cancels what is left when the time to drain is over
+            task.uncancel()
+            raise NotAccepting(
+                "the executor ended before the request was done",
+                fix="it may have been processed in part; send it to another, or later",
+            ) from None
         raise
     finally:
         timer.cancel()

@@ -132,6 +132,11 @@ class Executor:
 
     # Steering.
 
+    @property
+    def stopping(self) -> bool:
+        """Whether the end has begun."""
+        return self._stopping
+
     def stop_accepting(self) -> None:
         """Refuse new work, and what waits for room, from now on; what is running goes on."""
         self._stopping = True

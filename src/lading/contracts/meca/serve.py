@@ -59,11 +59,22 @@ def check_listen(options: ExecutorOptions) -> tuple[str, int]:
 
 
 class _Server(uvicorn.Server):
-    """uvicorn, which tells the executor at once that the end has begun."""
+    """uvicorn, which says when it serves, and when the end has begun."""
 
-    def __init__(self, config: uvicorn.Config, on_ending: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        *,
+        on_serving: Callable[[], None],
+        on_ending: Callable[[], None],
+    ) -> None:
         super().__init__(config)
+        self._on_serving = on_serving
         self._on_ending = on_ending
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._on_serving()
 
     def handle_exit(self, sig: int, frame: object) -> None:
         self.end()
@@ -171,8 +182,11 @@ async def _serve_http(
         timeout_graceful_shutdown=max(1, round(executor.options.drain)),
         timeout_keep_alive=75,
     )
-    server = _Server(config, executor.stop_accepting)
     host, port = listener.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
-    announce(f"http://{shown}:{port}")
+    server = _Server(
+        config,
+        on_serving=lambda: announce(f"http://{shown}:{port}"),
+        on_ending=executor.stop_accepting,
+    )
     await server.serve(sockets=[listener])
