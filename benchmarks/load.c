@@ -8,7 +8,8 @@
  *
  * One line of JSON comes out. A reply counts if its status is 200 and it holds the text; others
  * are counted as failed. Replies carry Content-Length or are chunked. After the warm-up the clock
- * and the counters start anew.
+ * and the counters start anew. At the end the replies that are on their way are waited for: who
+ * closes a connection with a request on it may have the task stopped.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -26,7 +27,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { ROOM = 256 << 10, REQUEST_MAX = 1 << 20, FAILURES_MAX = 1000 };
+enum { ROOM = 256 << 10, REQUEST_MAX = 1 << 20, FAILURES_MAX = 1000, GRACE = 10 };
 
 struct connection {
     int fd;
@@ -41,6 +42,8 @@ static size_t request_size;
 static const char *must_hold = "";
 static struct sockaddr_in server;
 static int poller;
+static bool ending;                             /* no more requests: wait for what is on its way */
+static int outstanding;
 
 static uint64_t *taken;                         /* nanoseconds of each counted reply */
 static size_t counted, room_for, failed, in_a_row;
@@ -98,6 +101,8 @@ static bool send_rest(struct connection *c) {
 }
 
 static bool send_request(struct connection *c) {
+    if (ending) return true;
+    outstanding++;
     c->have = c->sent = 0;
     c->sent_at = now();
     return send_rest(c);
@@ -123,7 +128,7 @@ static void open_connection(struct connection *c) {
 
 static void reopen(struct connection *c) {
     close(c->fd);
-    open_connection(c);
+    if (!ending) open_connection(c);
 }
 
 /* The value of a header, within the head that ends at `end`; NULL if it isn't there. */
@@ -153,6 +158,7 @@ static void receive(struct connection *c) {
     if (n < 0 && (errno == EAGAIN || errno == EINTR)) return;
     if (n <= 0 || c->have + (size_t)n == ROOM) {
         count_failure(n ? "connection broke, or the reply is too large" : "connection closed", 400);
+        outstanding--;
         reopen(c);
         return;
     }
@@ -161,6 +167,8 @@ static void receive(struct connection *c) {
     bool closes = false;
     if (!whole(c, &closes)) return;
     uint64_t took = now() - c->sent_at;
+    outstanding--;
+    if (ending) return;
     if (c->have > 12 && !memcmp(c->in + 8, " 200", 4) && strstr(c->in, must_hold)) count_reply(took);
     else count_failure(c->in, c->have);
     if (closes || !send_request(c)) reopen(c);
@@ -192,12 +200,13 @@ static void run(size_t replies, double seconds, size_t warm_up) {
     struct epoll_event events[64];
     bool warm = !warm_up;
     uint64_t began = now();
+    double ended = 0;
     for (;;) {
         int n = epoll_wait(poller, events, 64, 100);
         if (n < 0 && errno != EINTR) fail("epoll_wait");
         for (int i = 0; i < n; i++) {
             struct connection *c = events[i].data.ptr;
-            if (events[i].events & EPOLLOUT && !send_rest(c)) reopen(c);
+            if (events[i].events & EPOLLOUT && !send_rest(c)) outstanding--, reopen(c);
             if (events[i].events & (EPOLLIN | EPOLLHUP | EPOLLERR)) receive(c);
         }
         if (!warm && counted + failed >= warm_up) {
@@ -206,9 +215,12 @@ static void run(size_t replies, double seconds, size_t warm_up) {
             began = now();
         }
         double passed = (double)(now() - began) / 1e9;
-        if (warm && ((replies && counted + failed >= replies) || (seconds > 0 && passed >= seconds))) {
+        if (ending && (!outstanding || passed > ended + GRACE)) return;
+        if (!ending && warm &&
+            ((replies && counted + failed >= replies) || (seconds > 0 && passed >= seconds))) {
             report(passed);
-            return;
+            ending = true;
+            ended = passed;
         }
     }
 }
