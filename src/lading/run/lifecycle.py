@@ -129,7 +129,10 @@ class Running:
         ConnectionError
             Nothing listens there, or it does not run any more.
         """
-        return await self.container.connect(port)
+        try:
+            return await self.container.connect(port)
+        except ContainerNotFound as error:
+            raise ConnectionResetError(error.message) from error
 
     async def usage(self) -> Usage:
         """Look at what it uses now; once it has ended, return what was seen last."""

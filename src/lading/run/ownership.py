@@ -33,6 +33,7 @@ __all__ = [
     "PROCESS_LABEL",
     "Owner",
     "SweepReport",
+    "is_alive",
     "sweep",
 ]
 
@@ -135,8 +136,10 @@ def is_alive(state_directory: Path, owner_id: str) -> bool:
         descriptor = os.open(
             state_directory / "owners" / f"{owner_id}.lock", os.O_RDWR | os.O_CLOEXEC
         )
-    except OSError:
+    except FileNotFoundError:
         return False
+    except OSError:
+        return True  # another user's: nobody can say that it is dead
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except OSError:

@@ -17,7 +17,7 @@ import pytest
 
 from lading.engine import ContainerSpec, NetworkSpec
 from lading.errors import EngineError, RecordError
-from lading.run.ownership import MACHINE_LABEL, OWNER_LABEL, Owner, sweep
+from lading.run.ownership import MACHINE_LABEL, OWNER_LABEL, Owner, is_alive, sweep
 from lading.run.records import Kind, Records, Run, RunState, new_id
 from lading.testing import FakeEngine, FakeImage, FakeProcess
 
@@ -107,7 +107,9 @@ async def test_the_dead_leave_nothing_and_the_living_keep_all(
     assert (report.containers, report.networks, report.lost) == ((), (), 0)
     assert await names(engine) == {"mine", "its", "nobodys"}
 
+    assert await asyncio.to_thread(is_alive, tmp_path, child.labels[OWNER_LABEL])
     child.kill()
+    assert not await asyncio.to_thread(is_alive, tmp_path, child.labels[OWNER_LABEL])
     report = await sweep(engine, tmp_path, records)
     assert (report.containers, report.networks, report.lost) == (("its",), ("net-its",), 2)
     assert await names(engine) == {"mine", "nobodys"}
