@@ -12,7 +12,7 @@ from lading.cli import printing
 from lading.errors import InputError, LadingError, RunError, TaskFailed
 from lading.settings import environment
 
-__all__ = ["Interrupted", "guarded", "report"]
+__all__ = ["Interrupted", "first", "guarded", "report"]
 
 _SOFTWARE = 70
 _CLOSED_PIPE = 141  # 128 + SIGPIPE, as the shell has it
@@ -54,7 +54,7 @@ def guarded(command: Callable[..., Any]) -> Callable[..., Any]:
 def report(error: BaseException) -> int:
     """Tell what went wrong, and return the exit code for it."""
     if isinstance(error, BaseExceptionGroup):
-        return report(_first(error))
+        return report(first(error))
     if isinstance(error, Interrupted):
         return error.exit_code
     if isinstance(error, KeyboardInterrupt):
@@ -76,8 +76,7 @@ def _tell(error: LadingError) -> None:
         left = len(error.body) - _SHOWN_BYTES
         printing.detail(shown + (f"\n... and {left} bytes more" if left > 0 else ""))
     if isinstance(error, RunError) and error.logs:
-        printing.note("last lines of its log:")
-        printing.detail(error.logs)
+        printing.detail(error.logs, "last lines of its log")
     if error.fix:
         printing.fix(error.fix)
 
@@ -90,7 +89,7 @@ def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]
             yield error
 
 
-def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+def first(group: BaseExceptionGroup[BaseException]) -> BaseException:
     """Choose what to tell of several errors: ours before surprises, input before the rest."""
 
     def rank(error: BaseException) -> int:

@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import inspect
 from collections.abc import Callable
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, get_args, get_type_hints
 
 import typer
 
@@ -19,24 +19,28 @@ Given = dict[str, Any]
 """The knobs that the command line sets, by name."""
 
 
-def _flag(item: dataclasses.Field[Any], kind: type) -> str:
-    flag = item.metadata["flag"] or "--" + item.name.replace("_", "-")
-    if kind is bool and not flag.startswith("--no-"):
-        flag = f"{flag}/--no-{flag.removeprefix('--')}"
-    return str(flag)
+def _names(item: dataclasses.Field[Any], kind: Any) -> list[str]:
+    names = (item.metadata["flag"] or "--" + item.name.replace("_", "-")).split()
+    if bool in (kind, *get_args(kind)) and not names[0].startswith("--no-"):
+        names[0] = f"{names[0]}/--no-{names[0].removeprefix('--')}"
+    return [str(name) for name in names]
 
 
-def _parameter(item: dataclasses.Field[Any], kind: type) -> inspect.Parameter:
+def _parameter(item: dataclasses.Field[Any], kind: Any) -> inspect.Parameter:
     text = item.metadata["help"]
-    if item.default not in ("", False, None):
-        shown = f"{item.default:g}" if isinstance(item.default, float) else item.default
+    default = item.default
+    repeats = isinstance(default, tuple)
+    if default not in ("", False, None, ()):
+        shown = f"{default:g}" if isinstance(default, float) else default
+        shown = "yes" if default is True else shown
         text = f"{text} [default: {shown}]"
     option = typer.Option(
-        _flag(item, kind),
+        *_names(item, kind),
         help=text,
         metavar=item.metadata["metavar"] or None,
         show_default=False,
     )
+    kind = list[str] if repeats else kind
     return inspect.Parameter(
         item.name,
         inspect.Parameter.KEYWORD_ONLY,
@@ -68,7 +72,11 @@ def flags(
         @functools.wraps(command)
         def call(**values: Any) -> Any:
             given = {name: values.pop(name) for name in names}
-            values[into] = {name: value for name, value in given.items() if value is not None}
+            values[into] = {
+                name: tuple(value) if isinstance(value, list) else value
+                for name, value in given.items()
+                if value is not None and value != []
+            }
             return command(**values)
 
         own = [item.replace(kind=inspect.Parameter.KEYWORD_ONLY) for item in own]

@@ -38,6 +38,7 @@ class Signals:
         self.seen: int | None = None
         self._count = 0
         self._cancel: Callable[[], object] = lambda: None
+        self._awaited: asyncio.Future[None] | None = None
 
     @contextlib.contextmanager
     def handled(self, loop: asyncio.AbstractEventLoop, task: asyncio.Task[Any]) -> Iterator[None]:
@@ -55,7 +56,21 @@ class Signals:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
+    async def wait(self) -> None:
+        """Wait for one, which then means nothing else: the command goes on as if none had come."""
+        loop = asyncio.get_running_loop()
+        self._awaited = awaited = loop.create_future()
+        try:
+            await awaited
+        finally:
+            self._awaited = None
+
     def _arrived(self, number: int, _frame: FrameType | None) -> None:
+        awaited = self._awaited
+        if awaited is not None:
+            self._awaited = None
+            awaited.get_loop().call_soon_threadsafe(awaited.set_result, None)
+            return
         self.seen = self.seen or number
         if not self.cancels:
             return

@@ -10,10 +10,13 @@ import json as json_format
 import os
 import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, BinaryIO
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from lading.settings import environment
+
+if TYPE_CHECKING:
+    from lading.engine import PullStatus
 
 __all__ = [
     "Live",
@@ -24,12 +27,15 @@ __all__ = [
     "finding",
     "fix",
     "json",
+    "layers",
     "line",
-    "log",
     "log_to_stderr",
     "note",
+    "pairs",
+    "passed_on",
     "result",
     "table",
+    "task_log",
     "warn",
 ]
 
@@ -106,7 +112,7 @@ def json(value: Any) -> None:
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Write columns as wide as they must be; heads only where a person looks or rows are none."""
+    """Write columns as wide as they must be; a person gets to see the heads in bold."""
     all_rows = [tuple(_clean(cell).replace("\n", " ") for cell in row) for row in rows]
     widths = [max(map(len, column)) for column in zip(heads, *all_rows, strict=True)]
 
@@ -120,10 +126,20 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     _write(sys.stdout.buffer, _encode("\n".join(lines) + "\n"))
 
 
-def log(data: bytes, *, to_stdout: bool) -> None:
+def pairs(values: Mapping[str, Any]) -> None:
+    """Write names and values, a line each; what is not known is left out."""
+    shown = {
+        name: json_format.dumps(value, ensure_ascii=False) if isinstance(value, dict) else value
+        for name, value in values.items()
+        if value not in (None, "", {})
+    }
+    width = max(map(len, shown), default=0)
+    for name, value in shown.items():
+        line(f"{name:<{width}}  {value}")
+
+
+def passed_on(data: bytes, *, to_stdout: bool) -> None:
     """Pass on what a container wrote, byte for byte."""
-    if not to_stdout and _state["quiet"]:
-        return
     _Lines.end_live()
     _write(sys.stdout.buffer if to_stdout else sys.stderr.buffer, data)
 
@@ -152,8 +168,10 @@ def fix(text: str) -> None:
     _tell(f"{_paint('fix:', _BOLD, sys.stderr)} {_clean(text)}")
 
 
-def detail(text: str) -> None:
+def detail(text: str, title: str = "") -> None:
     """Tell more, indented."""
+    if title:
+        _tell(_paint(f"{title}:", _DIM, sys.stderr))
     _tell("\n".join(f"  {row}" for row in _clean(text).splitlines()))
 
 
@@ -167,6 +185,12 @@ def finding(mark: str, name: str, text: str, way_out: str = "") -> None:
     if way_out:
         lines.append(f"{'':<24} {_paint('->', _BOLD, sys.stdout)} {_clean(way_out)}")
     _write(sys.stdout.buffer, _encode("\n".join(lines) + "\n"))
+
+
+def task_log(data: bytes) -> None:
+    """Pass on what a task printed while it was run, unless quiet."""
+    if not _state["quiet"]:
+        passed_on(data, to_stdout=False)
 
 
 def log_to_stderr() -> None:
@@ -233,6 +257,11 @@ class Live:
         _Lines.live = self
         _write(sys.stderr.buffer, _encode(f"\r\x1b[K{_paint(shown, _DIM, sys.stderr)}"))
 
+    def part(self, text: str, share: float | None) -> None:
+        """Tell how far one of its parts is: worth a line that moves, but not one that stays."""
+        if self._moves:
+            self(text, share)
+
     def clear(self) -> None:
         """Take the line away."""
         if _Lines.live is self:
@@ -244,3 +273,20 @@ class Live:
 
     def __exit__(self, *exc: object) -> None:
         self.clear()
+
+
+def layers(live: Live) -> Callable[[PullStatus], None]:
+    """Make what shows the steps of a pull or build; its parts come in any order and at once."""
+    parts: dict[str, tuple[int, int]] = {}
+
+    def show(status: PullStatus) -> None:
+        if not status.layer:
+            live(status.text)
+            return
+        if status.total:
+            parts[status.layer] = (status.current, status.total)
+        done = sum(current for current, _ in parts.values())
+        total = sum(total for _, total in parts.values())
+        live.part(status.text, done / total if total else None)
+
+    return show

@@ -19,8 +19,8 @@ commands = typer.Typer(rich_markup_mode=None)
 
 
 @commands.command()
-@flags(ExecutorOptions, into="given")
 @flags(EngineOptions, into="engine")
+@flags(ExecutorOptions, into="given")
 def serve(
     config: Annotated[
         Path | None,

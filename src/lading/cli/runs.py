@@ -1,0 +1,268 @@
+"""``lading ps``, ``logs`` and ``inspect``: what runs, what ran, and what it says."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import re
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from lading.cli import loop, printing
+from lading.cli.knobs import Given, engine_options, flags
+from lading.errors import ContainerNotFound, InputError, LadingError
+from lading.settings import EngineOptions
+from lading.units import format_bytes, format_cores, format_seconds
+
+if TYPE_CHECKING:
+    from lading.cli.targets import Target
+    from lading.engine import Engine, Limits
+    from lading.run.records import Records
+    from lading.run.usage import Usage
+
+commands = typer.Typer(rich_markup_mode=None)
+
+RunArgument = Annotated[
+    str,
+    typer.Argument(metavar="RUN", help="The beginning of a run's id, or a container's name or id."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Write JSON.")]
+
+_AGO = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw])")
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+
+
+@commands.command()
+@flags(EngineOptions, into="engine")
+def ps(
+    *,
+    everything: Annotated[
+        bool, typer.Option("--all", "-a", help="Recent runs too, though they have ended.")
+    ] = False,
+    since: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="Runs since then: 30m, 2h, 3d, or 2026-01-31T12:00."),
+    ] = None,
+    calls: Annotated[
+        bool, typer.Option("--calls", help="Also each call that a warm container served.")
+    ] = False,
+    last: Annotated[
+        int, typer.Option("--last", "-n", metavar="N", help="At most so many ended runs.")
+    ] = 20,
+    as_json: JsonOption = False,
+    engine: Given,
+) -> None:
+    """List the containers that Lading runs, and recent runs.
+
+    A run is lost if the process that watched it died: the next start of Lading removes what it
+    left, and so does `lading rm --all`.
+    """
+    begin = _moment(since) if since is not None else None
+    if begin is not None or calls:
+        everything = True
+    options = engine_options(engine)
+
+    async def main(_signals: loop.Signals) -> list[dict[str, Any]]:
+        from lading.cli.targets import places  # noqa: PLC0415
+
+        async with places(options) as (opened, records):
+            return await _list(
+                opened, records, everything=everything, since=begin or 0.0, last=last, calls=calls
+            )
+
+    rows = loop.run(main)
+    if as_json:
+        printing.json(rows)
+    else:
+        _show(rows)
+
+
+@commands.command()
+@flags(EngineOptions, into="engine")
+def logs(
+    *,
+    run: RunArgument,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on until the container ends.")
+    ] = False,
+    tail: Annotated[
+        int | None, typer.Option(metavar="N", min=0, help="Begin with the last N lines.")
+    ] = None,
+    engine: Given,
+) -> None:
+    """Show what a run's container prints.
+
+    Its stdout goes to stdout and its stderr to stderr, byte for byte.
+    """
+    options = engine_options(engine)
+
+    async def main(_signals: loop.Signals) -> None:
+        from lading.cli.targets import find, places  # noqa: PLC0415
+
+        async with places(options) as (opened, records):
+            target = await find(opened, records, run)
+            if target.container is None:
+                raise _gone(target)
+            container = await opened.container(target.container.id)
+            async for chunk in container.logs(follow=follow, tail=tail):
+                printing.passed_on(chunk.data, to_stdout=chunk.stream == "stdout")
+
+    loop.run(main)
+
+
+@commands.command()
+@flags(EngineOptions, into="engine")
+def inspect(*, run: RunArgument, as_json: JsonOption = False, engine: Given) -> None:
+    """Show all that is known of a run.
+
+    Its record, and its container while there is one.
+    """
+    options = engine_options(engine)
+
+    async def main(_signals: loop.Signals) -> dict[str, Any]:
+        from lading.cli.targets import find, places  # noqa: PLC0415
+
+        async with places(options) as (opened, records):
+            target = await find(opened, records, run)
+            return await _describe(opened, target, everything=True)
+
+    known = loop.run(main)
+    if as_json:
+        printing.json(known)
+    else:
+        printing.pairs(known)
+
+
+def _gone(target: Target) -> ContainerNotFound:
+    said = f"; it ended so: {target.run.error}" if target.run and target.run.error else ""
+    return ContainerNotFound(
+        f"run {target.id} ({target.state}) has no container any more, "
+        f"and its log went with it{said}",
+        fix=f"`lading inspect {target.id}` shows what was recorded",
+    )
+
+
+def _moment(text: str) -> float:
+    if match := _AGO.fullmatch(text.strip()):
+        return time.time() - float(match[1]) * _SECONDS[match[2]]
+    try:
+        moment = datetime.fromisoformat(text.strip())
+    except ValueError:
+        raise InputError(
+            "--since", f"{text!r} is no time", fix="write 30m, 2h, 3d or 2026-01-31T12:00"
+        ) from None
+    return moment.timestamp()  # without an offset: the time here
+
+
+# Collecting.
+
+
+async def _list(
+    engine: Engine, records: Records, *, everything: bool, since: float, last: int, calls: bool
+) -> list[dict[str, Any]]:
+    from lading.cli.targets import Target, ours, record_of  # noqa: PLC0415
+    from lading.run.records import Kind  # noqa: PLC0415
+
+    targets = {}
+    for info in await ours(engine):
+        target = Target(record_of(records, info), info)
+        targets[target.id] = target
+    if everything:
+        kind = None if calls else Kind.CONTAINER
+        for run in records.list(kind=kind, since=since, limit=last):
+            targets.setdefault(run.id, Target(run, None))
+    rows = await asyncio.gather(*(_describe(engine, target) for target in targets.values()))
+    return sorted(rows, key=lambda row: str(row["created"]), reverse=True)
+
+
+async def _describe(engine: Engine, target: Target, *, everything: bool = False) -> dict[str, Any]:
+    from lading.run.ownership import OWNER_LABEL  # noqa: PLC0415
+
+    run, info = target.run, target.container
+    usage, limits = await _now(engine, target)
+    labels = info.labels if info else {}
+    known: dict[str, Any] = {
+        "run": target.id,
+        "task": run.name if run else labels.get("lading.task") or labels.get("lading.image", ""),
+        "contract": run.contract if run else labels.get("lading.contract", ""),
+        "kind": str(run.kind) if run else "container",
+        "state": target.state,
+        "created": _utc(run.created if run else info.created.timestamp() if info else None),
+        "started": _utc(run.started) if run else None,
+        "finished": _utc(run.finished) if run else None,
+        "image": run.image if run else info.image if info else "",
+        "container": info.name if info else run.container_name if run else None,
+        "container_id": info.id if info else None,
+        "cpus": run.cpus if run else limits.cpus,
+        "memory_limit": run.memory if run else limits.memory,
+        "memory": usage.memory if usage else None,
+        "memory_peak": usage.memory_peak if usage else run.memory_peak if run else None,
+        "cpu_seconds": usage.cpu_seconds if usage else run.cpu_seconds if run else None,
+        "exit_code": run.exit_code if run else None,
+        "error": run.error if run else "",
+    }
+    if everything:
+        known["owner"] = run.owner if run else labels.get(OWNER_LABEL)
+        if run:
+            more = dataclasses.asdict(run)
+            names = ("parent", "image_id", "out_of_memory", "input_bytes", "output_bytes")
+            known |= {name: more[name] for name in names}
+        if info:
+            known |= {"container_state": str(info.state), "labels": dict(info.labels)}
+            known["networks"] = dict(info.networks)
+    return known
+
+
+async def _now(engine: Engine, target: Target) -> tuple[Usage | None, Limits]:
+    """Look at what its container uses, and may use where no record says it."""
+    from lading.engine import Limits  # noqa: PLC0415
+    from lading.run.usage import Meter  # noqa: PLC0415
+
+    if target.container is None:
+        return None, Limits()
+    try:
+        container = await engine.container(target.container.id)
+        limits = Limits() if target.run else (await container.inspect()).limits
+        return await Meter(container).look(), limits
+    except LadingError:  # it ended meanwhile
+        return None, Limits()
+
+
+def _utc(moment: float | None) -> str | None:
+    if moment is None:
+        return None
+    return datetime.fromtimestamp(moment, UTC).isoformat(timespec="milliseconds")
+
+
+# Showing.
+
+
+def _show(rows: list[dict[str, Any]]) -> None:
+    heads = ("RUN", "TASK", "STATE", "CREATED", "CORES", "MEMORY", "CPU TIME", "CONTAINER")
+    printing.table(heads, [_cells(row) for row in rows])
+
+
+def _cells(row: dict[str, Any]) -> tuple[str, ...]:
+    created = datetime.fromisoformat(row["created"]).timestamp()
+    used, limit = row["memory"] or row["memory_peak"], row["memory_limit"]
+    memory = " of ".join(format_bytes(part) for part in (used, limit) if part)
+    return (
+        row["run"],
+        row["task"],
+        row["state"],
+        f"{_short(time.time() - created)} ago",
+        format_cores(row["cpus"]) if row["cpus"] else "-",
+        memory or "-",
+        format_seconds(row["cpu_seconds"]) if row["cpu_seconds"] else "-",
+        row["container"] if row["container_id"] else "-",
+    )
+
+
+def _short(seconds: float) -> str:
+    for unit in ("d", "h", "m"):
+        if seconds >= _SECONDS[unit]:
+            return f"{seconds / _SECONDS[unit]:.0f} {'min' if unit == 'm' else unit}"
+    return f"{max(seconds, 0):.0f} s"
