@@ -111,10 +111,10 @@ class Connection(asyncio.Protocol):
         self._wake: asyncio.Future[None] | None = None
         self._error: ConnectionError | None = None
         self._paused = False
+        self._parser = httptools.HttpResponseParser(self)
         self._reset()
 
     def _reset(self) -> None:
-        self._parser = httptools.HttpResponseParser(self)
         self._headers: dict[str, str] = {}
         self._chunks: deque[bytes] = deque()
         self._buffered = 0

@@ -41,16 +41,22 @@ def create_app(executor: Executor, *, stop: Callable[[], None]) -> ASGIApp:
     """
     app = FastAPI(title="Lading executor", version=lading.__version__, redoc_url=None)
     bodies = Bodies(limit=executor.options.max_input * MIB * _BODIES)
-    app.router.routes += [
-        Route("/", ExecuteCall(executor, bodies, honest=False), methods=["POST"]),
-        Route("/v1/execute", ExecuteCall(executor, bodies, honest=True), methods=["POST"]),
-    ]
+    hot = {
+        "/": ExecuteCall(executor, bodies, honest=False),
+        "/v1/execute": ExecuteCall(executor, bodies, honest=True),
+    }
+    app.router.routes += [Route(path, call, methods=["POST"]) for path, call in hot.items()]
     _add_looking(app, executor)
     _add_steering(app, executor, stop)
     describe(app)
     options = executor.options
     host = options.listen.rpartition(":")[0]
-    return Front(app, token=options.token, guard_host=is_loopback(host) and not options.token)
+    return Front(
+        app,
+        direct=hot,
+        token=options.token,
+        guard_host=is_loopback(host) and not options.token,
+    )
 
 
 def _json(body: bytes, status: int = 200) -> Response:

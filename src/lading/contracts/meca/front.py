@@ -10,10 +10,13 @@ import ipaddress
 import itertools
 import json
 import secrets
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 __all__ = ["Front", "is_loopback"]
@@ -48,6 +51,9 @@ class Front:
     Parameters
     ----------
     app : ASGI application
+    direct : mapping of str to ASGI application
+        Paths whose POST goes straight to what answers it, past everything that `app` does for a
+        request in general: the hot ones.
     token : str
         Empty: nobody needs one.
     guard_host : bool
@@ -55,8 +61,16 @@ class Front:
         resolve to 127.0.0.1 (DNS rebinding) would otherwise reach what listens on loopback.
     """
 
-    def __init__(self, app: ASGIApp, *, token: str, guard_host: bool) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        direct: Mapping[str, ASGIApp] = MappingProxyType({}),
+        token: str,
+        guard_host: bool,
+    ) -> None:
         self._app = app
+        self._direct = direct
         self._expected = f"Bearer {token}".encode() if token else b""
         self._guard_host = guard_host
         self._prefix = secrets.token_hex(4)
@@ -87,10 +101,12 @@ class Front:
                 message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id)]
             await send(message)
 
-        if refusal := self._refusal(scope["path"], authorization, origin, host):
+        path = scope["path"]
+        if refusal := self._refusal(path, authorization, origin, host):
             await _refuse(*refusal, send_with_id)
-        else:
-            await self._app(scope, receive, send_with_id)
+            return
+        app = self._direct.get(path) if scope["method"] == "POST" else None
+        await (app or self._app)(scope, receive, send_with_id)
 
     def _refusal(
         self, path: str, authorization: bytes, origin: bytes, host: bytes

@@ -84,9 +84,12 @@ def _reject_constant(name: str) -> NoReturn:
     raise InputError("", f"the body holds {name}, which is not JSON")
 
 
+_DECODER = json.JSONDecoder(parse_constant=_reject_constant)
+
+
 def _parse(raw: bytes) -> dict[str, Any]:
     try:
-        content = json.loads(raw.decode("utf-8"), parse_constant=_reject_constant)
+        content = _DECODER.decode(raw.decode("utf-8"))
     except UnicodeDecodeError as error:
         raise InputError(
             "", f"the body is not UTF-8: {error.reason} at byte {error.start}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 import socket
 from typing import TYPE_CHECKING
@@ -177,6 +178,7 @@ async def _serve_http(
         access_log=False,
         log_config=None,
         backlog=_BACKLOG,
+        proxy_headers=False,
         server_header=False,
         date_header=False,
         timeout_graceful_shutdown=max(1, round(executor.options.drain)),
@@ -189,4 +191,7 @@ async def _serve_http(
         on_serving=lambda: announce(f"http://{shown}:{port}"),
         on_ending=executor.stop_accepting,
     )
+    # What is there by now stays: the collector need not look through it again and again.
+    gc.collect()
+    gc.freeze()
     await server.serve(sockets=[listener])
