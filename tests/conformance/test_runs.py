@@ -17,7 +17,6 @@ import pytest
 from lading.engine import Container, ContainerSpec, Engine, Limits
 from lading.errors import (
     ContainerLost,
-    ContainerNotFound,
     EngineError,
     EngineUnreachable,
     ExitedEarly,
@@ -449,12 +448,3 @@ async def test_many_at_once(task: Task, test_labels: dict[str, str]) -> None:
         (200, b"[%d]" % n) for n in range(4)
     ]
     await asyncio.gather(*(it.close() for it in started))
-
-
-async def test_a_container_that_is_gone_can_be_closed(task: Task) -> None:
-    it = await task.start()
-    container: Container = await task.engine.container(it.container.id)
-    await container.remove()
-    with pytest.raises(ContainerNotFound):
-        await container.inspect()
-    await it.close()
