@@ -396,9 +396,6 @@ CRASHES = """
         records.begin(call)
         records.flush()
         print(run.id, call.id, flush=True)
-        # One more is just being started when the end comes.
-        run = Run(new_id(), Kind.CONTAINER, "test", owner.id, "t", image)
-        await start(engine, spec, records=records, run=run)
         await asyncio.sleep(600)
 
     asyncio.run(main())

@@ -150,6 +150,17 @@ async def test_a_deleted_file_is_no_proof(tmp_path: Path, child: Child, engine: 
     assert (await sweep(engine, tmp_path, None)).containers == ("its",)
 
 
+async def test_an_order_that_outlived_its_owner_is_found_by_the_next_sweep(
+    tmp_path: Path, child: Child, engine: FakeEngine
+) -> None:
+    """An engine may finish a create whose client is dead, after the sweep that forgot it."""
+    child.kill()
+    await sweep(engine, tmp_path, None)
+    assert list((tmp_path / "owners").iterdir()) == []
+    await make(engine, "late", child.labels)
+    assert (await sweep(engine, tmp_path, None)).containers == ("late",)
+
+
 async def test_another_machine_is_not_judged(
     tmp_path: Path, child: Child, engine: FakeEngine
 ) -> None:
