@@ -151,14 +151,14 @@ async def test_a_deleted_file_is_no_proof(tmp_path: Path, child: Child, engine: 
 
 
 async def test_an_order_that_outlived_its_owner_is_found_by_the_next_sweep(
-    tmp_path: Path, child: Child, engine: FakeEngine
+    tmp_path: Path, child: Child, engine: FakeEngine, records: Records
 ) -> None:
     """An engine may finish a create whose client is dead, after the sweep that forgot it."""
     child.kill()
-    await sweep(engine, tmp_path, None)
+    await sweep(engine, tmp_path, records)
     assert list((tmp_path / "owners").iterdir()) == []
     await make(engine, "late", child.labels)
-    assert (await sweep(engine, tmp_path, None)).containers == ("late",)
+    assert (await sweep(engine, tmp_path, records)).containers == ("late",)
 
 
 async def test_another_machine_is_not_judged(
