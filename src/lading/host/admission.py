@@ -299,12 +299,16 @@ class Admission:
 
     def serve_first(self, group: Group[Any], *, even_if_blocked: bool = False) -> None:
         """Offer to one group only, which has just got something of its own."""
+        unblocked = False
         while (waiter := self._first(group)) is not None:
             if not even_if_blocked and self.blocked(waiter.seq):
-                return
+                break
+            unblocked |= waiter.passed_since is not None
             if not group.offer(waiter):
-                return
+                break
             even_if_blocked = False
+        if unblocked:  # it may have been the one whom others had to wait for
+            self.dispatch()
 
     def dispatch(self) -> None:
         """Serve whoever can be served: after every change, in the order of arrival."""

@@ -29,6 +29,7 @@ is tried later. A start that nobody waits for any more is cancelled.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Hashable
 from typing import Self
 
@@ -61,7 +62,7 @@ class Pool:
         self._clock: Clock = admission.clock
         self._shelves: dict[Hashable, Shelf] = {}
         self._idle = Idle(self._clock, self._expire)
-        self._unfit: set[Slot] = set()
+        self._unfit: dict[Slot, None] = {}
         self._leases = Tally()
         self._tasks = Tasks()
         self._closer = Closer(self._tasks, self._clock)
@@ -237,7 +238,7 @@ class Pool:
             return
         if slot.unfit:
             if slot in self._unfit:
-                self._unfit.remove(slot)
+                del self._unfit[slot]
                 self._closer.close(slot)
             return
         now = slot.idle_since = shelf.used_at = self._clock.time()
@@ -326,7 +327,7 @@ class Pool:
             self._starter.failed(shelf, start, None, error)
             return
         shelf.failures.starts = 0
-        shelf.slots.add(slot)
+        shelf.slots[slot] = None
         slot.warm.on_exit(lambda: self._retire(slot))
         if not self._open:
             self._retire(slot)
@@ -348,7 +349,7 @@ class Pool:
             return
         self._take_out(slot)
         if slot.load:
-            self._unfit.add(slot)
+            self._unfit[slot] = None
         else:
             self._closer.close(slot)
         if serve_others:
@@ -357,7 +358,7 @@ class Pool:
     def _take_out(self, slot: Slot) -> None:
         slot.unfit = True
         self._idle.remove(slot)
-        slot.shelf.slots.discard(slot)
+        slot.shelf.slots.pop(slot, None)
         self._forget(slot.shelf)
 
     def _forget(self, shelf: Shelf) -> None:
@@ -377,11 +378,14 @@ class Pool:
     def _expire(self) -> None:
         now, timeout = self._clock.time(), self._options.idle_timeout
         again: list[float] = []
+        kept: Counter[Shelf] = Counter()
         for slot in list(self._idle):
             shelf = slot.shelf
             end = slot.idle_since + timeout
-            if end <= now and len(shelf.idle) <= self._options.spares and self._recent(shelf, now):
-                busy = len(shelf.slots) > len(shelf.idle)  # a spare of a key that is in use
+            # Beyond those that were used within the time, a key in use keeps some as spares.
+            if end <= now and kept[shelf] < self._options.spares and self._recent(shelf, now):
+                kept[shelf] += 1
+                busy = len(shelf.slots) > len(shelf.idle)
                 end = (now if busy else shelf.used_at) + timeout
             if end <= now:
                 self._retire(slot, serve_others=False)
@@ -403,7 +407,7 @@ class Pool:
             for slot in list(shelf.slots):
                 self._retire(slot, serve_others=False)
         for slot in list(self._unfit):  # their leases had their time
-            self._unfit.remove(slot)
+            del self._unfit[slot]
             self._closer.close(slot)
         await self._tasks.all_done()
 

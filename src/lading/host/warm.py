@@ -107,8 +107,8 @@ class Shelf(Group[Grant]):
         super().__init__(want.resources)
         self._pool = pool
         self.want = want
-        self.slots: set[Slot] = set()
-        """Those fit for use, busy or idle."""
+        self.slots: dict[Slot, None] = {}
+        """Those fit for use, busy or idle, in the order in which they were started."""
         self.idle: list[Slot] = []
         """Of these, the idle ones; the most recently used last."""
         self.start: Start | None = None

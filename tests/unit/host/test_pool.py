@@ -1,0 +1,624 @@
+"""Every line of the pool's policy."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from tests.unit.host.parts import MIB, Host, Kind, User, host, turns
+
+from lading.errors import NotAccepting, QueueFull, TimedOut, TooLarge
+from lading.host.capacity import Capacity, Resources
+from lading.host.pool import KeyStatus, PoolOptions
+
+
+def served(users: list[User]) -> list[bool]:
+    return [user.has() for user in users]
+
+
+# 1. An idle container of the key.
+
+
+async def test_a_container_is_started_once_and_used_again() -> None:
+    async with host() as h:
+        kind = Kind("a")
+        async with h.pool.lease(kind.want) as lease:
+            assert lease.cold
+            first = lease.warm
+            assert lease.reservation is first.reservation
+        async with h.pool.lease(kind.want) as lease:
+            assert not lease.cold
+            assert lease.warm is first
+        assert kind.started == 1
+
+
+async def test_the_most_recently_used_is_taken() -> None:
+    async with host() as h:
+        kind = Kind("a")
+        one, two = await h.user(kind), await h.user(kind)
+        await two.end()
+        await one.end()
+        third = await h.user(kind)
+        assert third.box is one.box
+
+
+async def test_an_exception_in_the_request_gives_the_container_back() -> None:
+    async with host() as h:
+        kind = Kind("a")
+        with pytest.raises(ValueError, match="mine"):
+            async with h.pool.lease(kind.want):
+                raise ValueError("mine")
+        assert h.pool.snapshot().keys["a"] == KeyStatus(idle=1, busy=0, starting=0, waiting=0)
+
+
+# 2. Another one, with eviction.
+
+
+async def test_different_keys_start_in_parallel_and_one_key_once() -> None:
+    async with host(cpus=8) as h:
+        kinds = [Kind(key, by_hand=True) for key in "abc"]
+        users = [await h.user(kind) for kind in kinds for _ in range(5)]
+        assert [len(kind.starting) for kind in kinds] == [1, 1, 1]
+        assert h.pool.snapshot().keys["a"] == KeyStatus(idle=0, busy=0, starting=1, waiting=5)
+        assert users[0].lease.waiting_for == "waits for its container to start; 1st in line"
+        kinds[1].starting[0].succeed()
+        await turns()
+        assert users[5].has()
+        assert users[5].cold
+        assert len(kinds[1].starting) == 1, "the next start of that key, for the next that waits"
+        assert h.capacity.used.cpus == 4
+
+
+async def test_who_waits_takes_what_is_free_first() -> None:
+    async with host() as h:
+        kind = Kind("a", by_hand=True)
+        first = await h.user(kind)
+        kind.starting[0].succeed()
+        await turns()
+        second = await h.user(kind)
+        assert len(kind.starting) == 1
+        await first.end()
+        assert second.has()
+        assert not second.cold
+        kind.starting[0].succeed()
+        await turns()
+        assert h.pool.snapshot().keys["a"] == KeyStatus(idle=1, busy=1, starting=0, waiting=0)
+
+
+async def test_the_least_recently_used_are_evicted_and_no_more_than_needed() -> None:
+    async with host(cpus=4) as h:
+        kinds = [Kind(key) for key in "abcd"]
+        boxes = [await h.use_once(kind) for kind in kinds]
+        big = await h.user(Kind("big", cpus=2))
+        assert big.has()
+        assert [box.closed for box in boxes] == [True, True, False, False]
+
+
+async def test_a_bigger_victim_saves_smaller_ones() -> None:
+    async with host(cpus=4) as h:
+        small = await h.use_once(Kind("small", cpus=1))
+        large = await h.use_once(Kind("large", cpus=3))
+        user = await h.user(Kind("new", cpus=3))
+        assert user.has()
+        assert (small.closed, large.closed) == (False, True)
+
+
+async def test_nothing_is_evicted_where_it_would_not_be_enough() -> None:
+    async with host(cpus=4) as h:
+        await h.user(Kind("busy", cpus=3))
+        idle = await h.use_once(Kind("idle", cpus=1))
+        waits = await h.user(Kind("new", cpus=2))
+        assert not waits.has()
+        assert not idle.closing
+
+
+async def test_room_is_free_only_when_the_evicted_one_is_gone() -> None:
+    async with host(cpus=2) as h:
+        old = await h.use_once(Kind("old", cpus=2))
+        old.gate = asyncio.Event()
+        kind = Kind("new", cpus=1)
+        user, other = await h.user(kind), await h.user(Kind("other", cpus=1))
+        assert old.closing == 1
+        assert not kind.started
+        assert h.capacity.used.cpus == 2
+        assert h.pool.admission.waiting == 1, "the one that evicts has its room for certain"
+        old.gate.set()
+        await turns()
+        assert user.has()
+        assert other.has()
+        assert h.capacity.used.cpus == 2
+
+
+async def test_nobody_snatches_the_room_that_was_evicted_for_another() -> None:
+    async with host(cpus=2) as h:
+        old = await h.use_once(Kind("old", cpus=2))
+        old.gate = asyncio.Event()
+        user = await h.user(Kind("new", cpus=2))
+        thief = await h.user(Kind("thief", cpus=1))
+        old.gate.set()
+        await turns()
+        assert served([user, thief]) == [True, False]
+
+
+async def test_who_evicts_and_is_cancelled_leaves_the_room_to_others() -> None:
+    async with host(cpus=2) as h:
+        old = await h.use_once(Kind("old", cpus=2))
+        old.gate = asyncio.Event()
+        kind = Kind("new", cpus=2)
+        user, behind = await h.user(kind), await h.user(Kind("behind", cpus=2))
+        await user.cancel()
+        assert h.capacity.used.cpus == 2, "it is still there"
+        old.gate.set()
+        await turns()
+        assert behind.has()
+        assert not kind.started
+
+
+async def test_a_room_for_one_run_evicts_too() -> None:
+    async with host(cpus=2) as h:
+        old = await h.use_once(Kind("old", cpus=1))
+        async with h.admission.room(Resources(cpus=2)):
+            assert old.closed
+            assert h.capacity.used.cpus == 2
+        old = await h.use_once(Kind("old", cpus=2))
+        old.gate = asyncio.Event()
+        task = asyncio.get_running_loop().create_task(
+            h.admission.room(Resources(cpus=2)).__aenter__()
+        )
+        await turns()
+        task.cancel()
+        old.gate.set()
+        await asyncio.wait({task})
+        await turns()
+        assert task.cancelled()
+
+
+# 3. Sharing.
+
+
+async def test_a_running_one_is_shared_when_no_other_can_be_started() -> None:
+    async with host(cpus=2, concurrency=2) as h:
+        kind = Kind("a")
+        users = [await h.user(kind) for _ in range(5)]
+        assert kind.started == 2, "scaled out first"
+        assert served(users) == [True] * 4 + [False]
+        loads = [sum(user.box is box for user in users[:4]) for box in kind.boxes]
+        assert loads == [2, 2], "the least loaded was taken"
+        await users[0].end()
+        assert users[4].has()
+
+
+async def test_who_waits_for_a_start_does_not_share_meanwhile() -> None:
+    async with host(cpus=2, concurrency=9) as h:
+        kind = Kind("a", by_hand=True)
+        first = await h.user(kind)
+        kind.starting[0].succeed()
+        await turns()
+        second = await h.user(kind)
+        assert served([first, second]) == [True, False]
+        kind.starting[0].succeed()
+        await turns()
+        assert second.box is not first.box
+
+
+# 4. Waiting.
+
+
+async def test_as_many_wait_as_may_and_the_next_is_refused() -> None:
+    async with host(cpus=1, limit=2) as h:
+        kind = Kind("a")
+        users = [await h.user(kind) for _ in range(4)]
+        assert served(users) == [True, False, False, False]
+        assert isinstance(users[3].error, QueueFull)
+        assert users[1].lease.waiting_for == (
+            "waits for 1 core; 0 of 1 are free, and its container is busy; 1st in line"
+        )
+        await users[0].end()
+        assert users[1].has()
+
+
+async def test_starts_are_no_queue() -> None:
+    async with host(cpus=4, limit=0) as h:
+        users = [await h.user(Kind(key, by_hand=True)) for key in "abcd"]
+        assert not any(user.error for user in users)
+        assert isinstance((await h.user(Kind("e"))).error, QueueFull)
+
+
+async def test_what_never_fits_is_refused() -> None:
+    async with host(cpus=1) as h:
+        assert isinstance((await h.user(Kind("a", cpus=2))).error, TooLarge)
+
+
+async def test_a_deadline_for_waiting_counts_the_start() -> None:
+    async with host() as h:
+        kind = Kind("a", by_hand=True)
+        user = await h.user(kind, timeout=3)
+        start = kind.starting[0]
+        h.clock.advance(3)
+        await turns()
+        assert isinstance(user.error, TimedOut)
+        assert "still waited for its container to start" in str(user.error)
+        assert start.cancelled, "nobody waits for it any more"
+
+
+async def test_a_container_given_back_goes_to_its_own_key_until_somebody_starves() -> None:
+    async with host(cpus=1) as h:
+        a, b = Kind("a"), Kind("b")
+        running = await h.user(a)
+        other = await h.user(b)
+        for _ in range(5):
+            following = await h.user(a)
+            await running.end()
+            assert following.has(), "no container is replaced while its own key has work"
+            running = following
+            h.clock.advance(0.5)
+        following = await h.user(a)
+        await running.end()
+        assert served([following, other]) == [False, True]
+        await other.end()
+        assert following.has()
+
+
+async def test_idle_containers_are_kept_from_newcomers_while_somebody_starves() -> None:
+    async with host(cpus=2) as h:
+        a, b = Kind("a"), Kind("b")
+        busy = await h.user(b)
+        big = await h.user(Kind("big", cpus=2))
+        await h.use_once(a)
+        h.clock.advance(2.1)
+        late = await h.user(a)
+        assert not late.has(), "an idle one is there, but it is for the big one now"
+        await busy.end()
+        assert big.has()
+        await big.end()
+        assert late.has()
+
+
+async def test_sharing_does_not_starve_others_either() -> None:
+    async with host(cpus=1, concurrency=2) as h:
+        a = Kind("a")
+        first = await h.user(a)
+        other = await h.user(Kind("b"))
+        second = await h.user(a)
+        assert second.has()
+        await first.end()
+        h.clock.advance(2.1)
+        third = await h.user(a)
+        assert not third.has()
+        await second.end()
+        assert other.has()
+
+
+async def test_who_is_being_provided_for_blocks_nobody() -> None:
+    async with host(cpus=3) as h:
+        slow, quick = Kind("slow", by_hand=True), Kind("quick")
+        starting = [await h.user(slow), await h.user(slow)]
+        await h.use_once(quick)
+        h.clock.advance(5)
+        assert (await h.user(quick)).has()
+        assert served(starting) == [False, False]
+
+
+# The end of containers.
+
+
+async def test_an_idle_container_that_dies_frees_its_room_once_it_is_gone() -> None:
+    async with host() as h:
+        box = await h.use_once(Kind("a"))
+        box.gate = asyncio.Event()
+        box.die()
+        await turns()
+        assert h.pool.snapshot().keys == {}
+        assert h.capacity.used.cpus == 1
+        box.gate.set()
+        await turns()
+        assert h.capacity.used.cpus == 0
+        assert box.closing == 1
+
+
+async def test_a_busy_container_that_dies_is_replaced_for_who_waits() -> None:
+    async with host(cpus=2, concurrency=2) as h:
+        kind = Kind("a")
+        other = await h.user(Kind("other"))
+        one, two = await h.user(kind), await h.user(kind)
+        assert one.box is two.box
+        third = await h.user(kind)
+        assert not third.has()
+        await other.end()
+        one.box.die()
+        await turns()
+        assert third.has()
+        assert third.box is not one.box
+        await one.end()
+        assert not one.box.closed, "who still uses it may want to see why it died"
+        await two.end()
+        assert one.box.closed
+
+
+async def test_a_discarded_container_is_leased_to_nobody_any_more() -> None:
+    async with host(cpus=1) as h:
+        kind = Kind("a")
+        user, waits = await h.user(kind), await h.user(kind)
+        user.lease.discard()
+        user.lease.discard()
+        await turns()
+        assert not waits.has(), "its room is not free yet"
+        await user.end()
+        assert user.box.closed
+        assert waits.has()
+        assert waits.cold
+        assert waits.box is not user.box
+
+
+async def test_a_dead_container_whose_exit_was_not_told_is_not_given_out() -> None:
+    async with host() as h:
+        kind = Kind("a")
+        box = await h.use_once(kind)
+        box.alive = False
+        assert await h.use_once(kind) is not box
+        assert box.closed
+
+
+async def test_idle_containers_are_closed_after_their_time() -> None:
+    async with host(idle_timeout=60) as h:
+        a, b = await h.use_once(Kind("a")), await h.use_once(kind := Kind("b"))
+        h.clock.advance(40)
+        await h.use_once(kind)
+        h.clock.advance(20)
+        await turns()
+        assert (a.closed, b.closed) == (True, False)
+        assert h.clock.set_timers == 1
+        h.clock.advance(40)
+        await turns()
+        assert b.closed
+        assert h.clock.set_timers == 0
+
+
+async def test_a_busy_container_does_not_time_out() -> None:
+    async with host(idle_timeout=60) as h:
+        user = await h.user(Kind("a"))
+        h.clock.advance(600)
+        await turns()
+        assert not user.box.closing
+
+
+async def test_a_failed_removal_is_tried_again() -> None:
+    async with host() as h:
+        box = await h.use_once(Kind("a"))
+        box.errors = [OSError("engine away"), OSError("engine away")]
+        box.die()
+        await turns()
+        assert h.capacity.used.cpus == 1
+        h.clock.advance(1)
+        await turns()
+        h.clock.advance(4)
+        await turns()
+        assert box.closed
+        assert h.capacity.used.cpus == 0
+
+
+async def test_a_removal_that_fails_for_good_gives_its_room_back(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with host() as h:
+        box = await h.use_once(Kind("a"))
+        box.errors = [OSError("engine away")] * 3
+        closing = asyncio.get_running_loop().create_task(h.pool.close())
+        await asyncio.wait({closing})  # it does not wait between attempts at the end
+        assert box.closing == 3
+        assert "container of 'a' could not be removed: engine away" in caplog.text
+
+
+# Spares.
+
+
+async def test_a_spare_is_ready_and_another_starts_behind_it() -> None:
+    async with host(spares=1) as h:
+        kind = Kind("a", by_hand=True)
+        first = await h.user(kind)
+        kind.starting[0].succeed()
+        await turns()
+        assert first.has()
+        assert len(kind.starting) == 1, "the spare"
+        kind.starting[0].succeed()
+        await turns()
+        second = await h.user(kind)
+        assert second.has()
+        assert not second.cold
+        assert len(kind.starting) == 1, "the next spare"
+        await first.end()
+        assert h.pool.snapshot().keys["a"] == KeyStatus(idle=1, busy=1, starting=1, waiting=0)
+
+
+async def test_spares_evict_nobody_and_pass_nobody() -> None:
+    async with host(cpus=3, spares=1) as h:
+        idle = await h.use_once(Kind("other"))
+        kind = Kind("a")
+        user = await h.user(kind)
+        assert kind.started == 1
+        assert not idle.closing
+        waits = await h.user(Kind("big", cpus=3))
+        idle.die()
+        await turns()
+        assert kind.started == 1, "somebody waits for that room"
+        await waits.cancel()
+        assert kind.started == 2
+        assert user.has()
+
+
+async def test_spares_go_when_their_key_is_not_used_any_more() -> None:
+    async with host(idle_timeout=60, spares=1) as h:
+        kind = Kind("a")
+        for _ in range(4):
+            await h.use_once(kind)
+            h.clock.advance(40)
+            await turns()
+        assert kind.started == 2
+        assert not any(box.closing for box in kind.boxes), "one is used, the other its spare"
+        h.clock.advance(60)
+        await turns()
+        assert all(box.closed for box in kind.boxes)
+        assert kind.started == 2
+
+
+async def test_a_dead_spare_is_replaced_and_a_failing_one_left_alone() -> None:
+    async with host(spares=1) as h:
+        kind = Kind("a")
+        user = await h.user(kind)
+        kind.failures = [OSError("no")] * 9
+        kind.boxes[1].die()
+        await turns()
+        assert kind.started == 3
+        assert user.has()
+        await h.user(Kind("b", by_hand=True))
+        assert kind.started == 3
+
+
+async def test_a_spare_gives_way_to_another_key() -> None:
+    async with host(cpus=2, spares=1) as h:
+        kind = Kind("a")
+        user = await h.user(kind)
+        assert kind.started == 2
+        assert (await h.user(Kind("b"))).has()
+        assert kind.boxes[1].closed
+        assert user.has()
+
+
+# The operator.
+
+
+async def test_close_waits_for_leases_then_closes_under_them() -> None:
+    h = Host()
+    kind = Kind("a")
+    one, two = await h.user(kind), await h.user(kind)
+    idle = await h.use_once(Kind("idle"))
+    starting = await h.user(slow := Kind("slow", by_hand=True))
+    closing = asyncio.get_running_loop().create_task(h.pool.close(10))
+    await turns()
+    assert isinstance(starting.error, NotAccepting)
+    assert slow.starting == []
+    assert isinstance((await h.user(kind)).error, NotAccepting)
+    await one.end()
+    assert not closing.done()
+    h.clock.advance(10)
+    await asyncio.wait({closing})
+    assert one.box.closed
+    assert two.box.closed
+    assert idle.closed
+    assert h.capacity.used == Resources()
+    await two.end()
+    assert two.box.closing == 1
+    await h.pool.close()
+
+
+async def test_close_returns_early_when_the_leases_are_over() -> None:
+    h = Host()
+    user = await h.user(Kind("a"))
+    closing = asyncio.get_running_loop().create_task(h.pool.close(1000))
+    await turns()
+    await user.end()
+    await asyncio.wait({closing})
+    assert user.box.closed
+
+
+async def test_a_cancelled_close_waits_no_longer_but_closes() -> None:
+    for turn in range(4):
+        h = Host()
+        user = await h.user(Kind("a"))
+        user.box.gate = asyncio.Event()
+        closing = asyncio.get_running_loop().create_task(h.pool.close(1000))
+        await turns(turn + 1)
+        closing.cancel()
+        await turns()
+        assert user.box.closing == 1
+        closing.cancel()
+        await turns()
+        assert not closing.done()
+        user.box.gate.set()
+        await asyncio.wait({closing})
+        assert closing.cancelled()
+        assert user.box.closed
+        await user.end()
+
+
+async def test_clear_closes_idle_ones_now_and_busy_ones_when_they_are_done() -> None:
+    async with host() as h:
+        kind = Kind("a")
+        busy, idle = await h.user(kind), await h.use_once(Kind("idle"))
+        waits = await h.user(slow := Kind("slow", by_hand=True))
+        h.admission.pause()
+        await h.pool.clear()
+        await turns()
+        assert idle.closed
+        assert not busy.box.closing
+        assert isinstance(waits.error, NotAccepting)
+        assert slow.starting == []
+        await busy.end()
+        assert busy.box.closed
+        h.admission.resume()
+        assert (await h.user(kind)).has()
+
+
+async def test_a_smaller_host_keeps_what_is_busy_and_closes_what_is_idle() -> None:
+    async with host(cpus=4) as h:
+        users = [await h.user(Kind(key)) for key in "ab"]
+        idle = [await h.use_once(Kind(key)) for key in "cd"]
+        h.pool.reconfigure(total=Resources(3, 4096 * MIB))
+        await turns()
+        assert [box.closed for box in idle] == [True, False]
+        h.pool.reconfigure(total=Resources(1, 4096 * MIB))
+        await turns()
+        assert idle[1].closed
+        assert h.capacity.used.cpus == 2
+        await users[0].end()
+        assert users[0].box.closed, "there is no room for it any more"
+        await users[1].end()
+        assert not users[1].box.closing
+        h.pool.reconfigure(options=PoolOptions(idle_timeout=1))
+        h.clock.advance(1)
+        await turns()
+        assert users[1].box.closed
+
+
+async def test_the_snapshot_adds_up() -> None:
+    async with host(cpus=2) as h:
+        kind = Kind("a")
+        await h.user(kind)
+        await h.use_once(Kind("b"))
+        await h.user(Kind("big", cpus=2))
+        status = h.pool.snapshot()
+        assert status.keys["a"] == KeyStatus(idle=0, busy=1, starting=0, waiting=0)
+        assert status.keys["b"] == KeyStatus(idle=1, busy=0, starting=0, waiting=0)
+        assert status.keys["big"] == KeyStatus(idle=0, busy=0, starting=0, waiting=1)
+        assert (status.leases, status.waiting, status.closing) == (1, 1, 0)
+        assert status.reserved == Resources(2, 2 * MIB)
+        assert status.total.cpus == 2
+
+
+async def test_serving_who_starved_lets_the_others_go_on() -> None:
+    async with host(cpus=2, concurrency=2) as h:
+        a, b = Kind("a"), Kind("b")
+        users = [await h.user(a), await h.user(b)]
+        users += [await h.user(a), await h.user(a), await h.user(b)]
+        assert served(users) == [True, True, True, False, True]
+        h.clock.advance(2.1)
+        await users[4].end()
+        late = await h.user(b)
+        assert not late.has(), "somebody starves"
+        await users[0].end()
+        assert users[3].has()
+        assert late.has()
+
+
+async def test_a_gpu_goes_from_an_idle_container_to_another_key() -> None:
+    capacity = Capacity(Resources(4, 4096 * MIB, 2), lambda: ("x", "y"))
+    async with host(capacity=capacity) as h:
+        held = await h.user(Kind("a", gpus=1))
+        idle = await h.use_once(Kind("b", gpus=1))
+        assert (held.box.reservation.gpus, idle.reservation.gpus) == (("x",), ("y",))
+        plain = await h.use_once(Kind("plain"))
+        user = await h.user(Kind("c", gpus=1))
+        assert user.box.reservation.gpus == ("y",)
+        assert (idle.closed, plain.closed) == (True, False)
+        waits = await h.user(Kind("d", gpus=2))
+        assert waits.lease.waiting_for == "waits for 2 GPUs; 0 of 2 are free; 1st in line"
