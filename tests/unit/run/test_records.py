@@ -99,6 +99,49 @@ async def test_beginnings_of_calls_are_written_together(path: Path) -> None:
         assert on_disk(path)[calls[1].id] == "failed"
 
 
+async def test_calls_that_end_together_are_durable_when_told(path: Path) -> None:
+    async with opened(path) as records:
+        runs = [make(Kind.CALL) for _ in range(20)]
+        for run in runs:
+            records.begin(run)
+
+        async def end(run: Run) -> str:
+            await records.finish_together(run.id, RunState.SUCCEEDED, output_bytes=3)
+            return on_disk(path)[run.id]
+
+        assert await asyncio.gather(*map(end, runs)) == ["succeeded"] * 20
+        alone = make(Kind.CALL)
+        records.begin(alone)
+        assert await end(alone) == "succeeded"
+
+
+async def test_an_ending_is_written_though_nobody_waits_for_it_any_more(path: Path) -> None:
+    async with opened(path) as records:
+        runs = [make(Kind.CALL) for _ in range(3)]
+        for run in runs:
+            records.begin(run)
+        first, second = (
+            asyncio.ensure_future(records.finish_together(run.id, RunState.SUCCEEDED))
+            for run in runs[:2]
+        )
+        asyncio.get_running_loop().call_soon(first.cancel)
+        await second
+        assert first.cancelled()
+        assert on_disk(path) == {run.id: "succeeded" for run in runs[:2]}
+
+
+async def test_who_ends_together_is_told_that_it_could_not_be_written(path: Path) -> None:
+    async with opened(path) as records:
+        runs = [make(Kind.CALL, error="x" * 5000) for _ in range(20)]
+        for run in runs:
+            records.begin(run)
+        full_disk(records, pages=20)
+        ends = [records.finish_together(run.id, RunState.SUCCEEDED) for run in runs]
+        told = await asyncio.gather(*ends, return_exceptions=True)
+        assert [type(error) for error in told] == [RecordError] * 20
+        full_disk(records, pages=10_000)
+
+
 async def test_closing_writes_what_waits(path: Path) -> None:
     call = make(Kind.CALL)
     async with opened(path) as records:

@@ -92,7 +92,7 @@ class Executor:
     async def __aenter__(self) -> Self:
         """Look at the engine and the GPUs, and open the pool."""
         options = self.options
-        self._info = info = await self._engine.info()
+        self._info = await self._engine.info()
         self._gpus = await asyncio.to_thread(inventory) if options.has_gpu else Inventory()
         if options.has_gpu and not self._gpus.gpus:
             log.warning("has_gpu is set, but there is no GPU to lend: %s", self._gpus.reason)
@@ -103,7 +103,8 @@ class Executor:
         )
         self._pool = Pool(self._admission, _pool_options(options))
         self.metrics = Metrics(self._pool, self._capacity)
-        self._launcher = Launcher(options, info, self._owner.labels())
+        self._sealed = await self._can_seal()
+        self._launcher = self._make_launcher()
         self._log_start()
         return self
 
@@ -112,6 +113,22 @@ class Executor:
         self.stop_accepting()
         await self._pool.close(self.options.drain)
         await self._remove_networks()
+
+    def _make_launcher(self) -> Launcher:
+        return Launcher(self.options, self._info, self._owner.labels(), sealed=self._sealed)
+
+    async def _can_seal(self) -> bool:
+        """Find out whether tasks without any network can be reached."""
+        if self.options.network == "bridge":
+            return False
+        try:
+            await self._engine.open_door(self._owner.labels())
+        except NotSupported as error:
+            if self.options.network == "sealed":
+                raise
+            log.warning("tasks are not sealed, but on a closed network: %s", error)
+            return False
+        return True
 
     def _log_start(self) -> None:
         info, lent = self._info, self._capacity.total
@@ -183,7 +200,7 @@ class Executor:
             self._monitor = GpuMonitor(self._gpus.gpus)
         self.options = options
         self._pool.reconfigure(total=self._lent(options), options=_pool_options(options))
-        self._launcher = Launcher(options, self._info, self._owner.labels())
+        self._launcher = self._make_launcher()
         return f"configuration updated: tasks may use {self._capacity.total}"
 
     async def stats(self) -> dict[str, object] | None:
@@ -316,7 +333,8 @@ class Executor:
         except Exception as error:
             self._records.finish(run.id, RunState.FAILED, error=str(error)[:1000])
             raise
-        self._records.finish(run.id, RunState.SUCCEEDED, output_bytes=len(reply.body))
+        size = len(reply.body)
+        await self._records.finish_together(run.id, RunState.SUCCEEDED, output_bytes=size)
         return reply
 
     async def _remove_networks(self) -> None:
