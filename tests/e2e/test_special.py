@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from tests.e2e.conftest import Start
 from tests.support import engines
-from tests.support.nvml import build_fake_nvml
+from tests.support.nvml import build_fake_nvml, nvml_environment
 
 from lading.engine import Engine
 
@@ -42,7 +44,8 @@ async def test_enclave(start: Start, probe: str, engine: Engine, tmp_path: Path)
 
 
 async def test_enclave_without_its_device(start: Start, probe: str, tmp_path: Path) -> None:
-    executor = await start("--sgx", "--sgx-device", str(tmp_path / "sgx_enclave"))
+    device = str(tmp_path / "sgx_enclave")
+    executor = await start("--sgx", "--sgx-device", device, "--aesmd-path", str(tmp_path))
     answer = await executor.execute(probe, use_sgx=True)
     assert not answer.success
     assert "sgx_enclave" in answer.msg
@@ -80,8 +83,8 @@ async def test_gpus_without_a_driver_in_the_engine(
 ) -> None:
     if (await engine.info()).gpu_driver:
         pytest.skip("this engine can hand out GPUs")
-    library = build_fake_nvml(tmp_path)
-    executor = await start("--has-gpu", env={"LD_LIBRARY_PATH": str(library.parent)})
+    folder = build_fake_nvml(tmp_path)
+    executor = await start("--has-gpu", env=nvml_environment(folder))
     stats = (await executor.ask("GET", "/stats")).json()
     assert stats["task_gpu"] == 3
     assert stats["task_used_gpu"] == 0
@@ -92,3 +95,23 @@ async def test_gpus_without_a_driver_in_the_engine(
     assert "no driver to hand out GPUs" in answer.msg
     many = await executor.execute(probe, resource={"use_gpu": True, "gpu_count": 4})
     assert many.msg == "not enough GPU available"
+
+
+def test_exactly_the_idle_gpus_are_handed_out(tmp_path: Path) -> None:
+    """No engine on a test machine has a GPU driver: the fake engine tells what it was asked for."""
+    folder = build_fake_nvml(tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.support.gpu_executor", str(tmp_path / "state")],
+        env=nvml_environment(folder),
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    first, second, too_many, stats = (json.loads(line) for line in done.stdout.splitlines())
+    assert first == ["GPU-aaaaaaaa-0000-0000-0000-000000000000"]
+    assert second == ["GPU-bbbbbbbb-0000-0000-0000-000000000001"]
+    assert too_many == "not enough GPU available"  # the third device is there, and busy
+    assert (stats["task_gpu"], stats["task_used_gpu"]) == (3, 2)
+    assert stats["gpu_model"] == "Fake-H1"

@@ -262,6 +262,21 @@ class Engine(Protocol):
         """
         ...
 
+    async def open_door(self, labels: Mapping[str, str]) -> None:
+        """See to it that containers on ``Network.NONE`` can be reached from here.
+
+        Parameters
+        ----------
+        labels : mapping
+            What a helper carries, if there has to be one, so that sweeping finds it.
+
+        Raises
+        ------
+        NotSupported
+            It can't be done; the message says why.
+        """
+        ...
+
     async def close(self) -> None:
         """Let go of every connection; containers are not touched."""
         ...

@@ -80,7 +80,7 @@ class DockerEngine:
         self._reach = reach
         self._credentials = credentials
         self._podman = identity.kind == "podman"
-        self._judge = OomJudge(needed=self._podman and not reach.obstacle)
+        self._judge = OomJudge(api, counts=not self._podman, local=not reach.obstacle)
         self._info: tuple[float, EngineInfo] | None = None
 
     @classmethod
@@ -311,20 +311,7 @@ class DockerEngine:
         await self._api.call("DELETE", f"/networks/{segment(name)}", call, accept=frozenset({404}))
 
     async def open_door(self, labels: Mapping[str, str]) -> None:
-        """Make containers without a network reachable although we are a container ourselves.
-
-        Happens by itself when first needed, without labels.
-
-        Parameters
-        ----------
-        labels : mapping
-            What its helper container carries, so that sweeping finds it.
-
-        Raises
-        ------
-        NotSupported
-            It can't be done here; or need not.
-        """
+        """See to it that containers without a network can be reached, also from in a container."""
         self._reach.doors.labels = dict(labels)
         if self._reach.obstacle:
             await self._reach.doors.door()

@@ -313,6 +313,10 @@ class FakeEngine:
         await self.enter("remove_network")
         self._networks.remove(name, self._containers.values())
 
+    async def open_door(self, labels: Mapping[str, str]) -> None:  # noqa: ARG002
+        """Do nothing: every container can be reached."""
+        await self.enter("open_door")
+
     async def close(self) -> None:
         """Refuse further calls of this client; containers run on."""
         self._closed = True

@@ -66,20 +66,22 @@ class Launcher:
     info : EngineInfo
     labels : mapping
         The owner's.
+    sealed : bool
+        Whether tasks get no network at all, unless the operator lets them out.
     """
 
     def __init__(
-        self, options: ExecutorOptions, info: EngineInfo, labels: Mapping[str, str]
+        self,
+        options: ExecutorOptions,
+        info: EngineInfo,
+        labels: Mapping[str, str],
+        *,
+        sealed: bool,
     ) -> None:
         self._options = options
         self._info = info
         self._labels = {**labels, "lading.contract": CONTRACT}
-        self._sealed = options.network == "sealed" or (options.network == "auto" and info.local)
-
-    @property
-    def sealed(self) -> bool:
-        """Whether tasks get no network at all, unless the operator lets them out."""
-        return self._sealed
+        self._sealed = sealed
 
     def check(self, request: Request) -> None:
         """Refuse what this host can't run as asked.
