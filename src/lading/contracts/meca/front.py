@@ -5,6 +5,7 @@ Pure ASGI, around everything else, because it runs for every call.
 
 from __future__ import annotations
 
+import functools
 import hmac
 import ipaddress
 import itertools
@@ -37,12 +38,17 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def _is_address(host: str) -> bool:
+@functools.lru_cache(maxsize=64)
+def _is_plain(host: bytes) -> bool:
+    """Whether a Host header is ``localhost`` or an address, with or without a port.
+
+    Remembered, because a caller sends the same one with every call.
+    """
     try:
-        ipaddress.ip_address(host.strip("[]"))
+        name = (urlsplit(b"//" + host).hostname or b"").decode("latin-1")
+        return name == "localhost" or bool(ipaddress.ip_address(name))
     except ValueError:
         return False
-    return True
 
 
 class Front:
@@ -117,11 +123,9 @@ class Front:
             return 401, "this executor wants its token: send 'Authorization: Bearer TOKEN'"
         if origin and urlsplit(origin).netloc != host:
             return 403, "a web page of another origin may not use this executor"
-        if self._guard_host and host:
-            name = urlsplit(b"//" + host).hostname or b""
-            text = name.decode("latin-1")
-            if text != "localhost" and not _is_address(text):
-                return 403, f"this executor answers to localhost or an address, not to {text!r}"
+        if self._guard_host and host and not _is_plain(host):
+            text = host.decode("latin-1")
+            return 403, f"this executor answers to localhost or an address, not to {text!r:.300}"
         return None
 
 

@@ -25,6 +25,7 @@ BAD_REQUEST: Final = b'"Bad execution request"'
 BAD_CONFIG: Final = b'"Bad reconfiguration request"'
 
 _ESCAPES = {ord(char): f"\\u{ord(char):04x}" for char in "<>&\u2028\u2029"}
+_quote = json.JSONEncoder(ensure_ascii=False).encode
 
 _TEXTS: Final[tuple[tuple[type[LadingError], str], ...]] = (
     (GpuUnavailable, "not enough GPU available"),
@@ -43,8 +44,11 @@ def indented(value: Any) -> bytes:
 
 def outcome(*, success: bool, message: str) -> bytes:
     """Write ``{"success": .., "msg": ..}``, the reply to nearly everything."""
-    quoted = json.dumps(message, ensure_ascii=False)
-    if any(char in quoted for char in "<>&\u2028\u2029"):
+    quoted = _quote(message)
+    if (
+        "<" in quoted or ">" in quoted or "&" in quoted
+        or "\u2028" in quoted or "\u2029" in quoted
+    ):  # fmt: skip
         quoted = quoted.translate(_ESCAPES)
     flag = "true" if success else "false"
     text = f'{{\n    "success": {flag},\n    "msg": {quoted}\n}}'
