@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version as installed_version
-
 import typer
 
+import lading
 from lading.cli import printing
 
 commands = typer.Typer(rich_markup_mode=None)
@@ -14,4 +13,4 @@ commands = typer.Typer(rich_markup_mode=None)
 @commands.command()
 def version() -> None:
     """Show the version."""
-    printing.line(f"lading {installed_version('lading')}")
+    printing.line(f"lading {lading.__version__}")

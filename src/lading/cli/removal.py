@@ -129,7 +129,8 @@ def _each(names: list[str], given: Given, work: _Work) -> None:
                     target = await find(opened, records, name)
                     await work(opened, records, target)
                 except LadingError as error:
-                    code = code or failures.report(error)
+                    failure = failures.report(error)
+                    code = code or failure
                 else:
                     printing.line(target.id)
         return code

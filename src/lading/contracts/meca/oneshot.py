@@ -181,7 +181,7 @@ async def run_once(
                 if linger is not None and isinstance(error, LadingError):
                     await linger(error, running)
             finally:
-                await running.close(state=_state(error), error=_words(error))
+                await running.close(state=_state(error, running), error=_words(error))
             raise
         await running.close(state=RunState.SUCCEEDED)
     records.update(run.id, output_bytes=len(outcome.reply.body))
@@ -274,10 +274,11 @@ async def _network(
             await to_the_end(engine.remove_network(name))
 
 
-def _state(error: BaseException) -> RunState:
+def _state(error: BaseException, running: Running) -> RunState:
     if isinstance(error, asyncio.CancelledError):
         return RunState.CANCELLED
-    return RunState.LOST if isinstance(error, ContainerLost) else RunState.FAILED
+    gone = running.exited.done() and not running.exited.cancelled() and running.exited.exception()
+    return RunState.LOST if gone else RunState.FAILED
 
 
 def _words(error: BaseException) -> str:

@@ -1,0 +1,412 @@
+"""The command line as people and programs use it: a process, a real engine, nothing left behind."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from tests.images.build import ensure_probe
+from tests.support import engines
+
+Done = subprocess.CompletedProcess[bytes]
+
+
+@dataclass(frozen=True)
+class Cli:
+    """`lading` on one engine, with records of its own."""
+
+    engine: str
+    state: Path
+
+    @property
+    def env(self) -> dict[str, str]:
+        return {**os.environ, "LADING_STATE": str(self.state), "LADING_ENGINE": self.engine}
+
+    def __call__(self, *arguments: str | bytes, stdin: bytes = b"") -> Done:
+        return subprocess.run(
+            [sys.executable, "-m", "lading", *arguments],
+            input=stdin,
+            capture_output=True,
+            timeout=90,
+            check=False,
+            env=self.env,
+        )
+
+    def json(self, *arguments: str) -> Any:
+        done = self(*arguments, "--json")
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    @contextlib.contextmanager
+    def started(self, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+        """A process that runs meanwhile; its pipes are binary."""
+        with subprocess.Popen(
+            [sys.executable, "-m", "lading", *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=self.env,
+        ) as process:
+            try:
+                yield process
+            finally:
+                if process.poll() is None:
+                    process.kill()
+
+    def left(self) -> set[str]:
+        """Ids of the containers and networks whose owner keeps its lock in our directory."""
+        _, containers = engines.call(self.engine, "GET", "/containers/json?all=1")
+        _, networks = engines.call(self.engine, "GET", "/networks")
+        return {
+            str(item["Id"])
+            for item in [*containers, *networks]
+            if (item.get("Labels") or {}).get("lading.lock", "").startswith(str(self.state))
+        }
+
+    def recorded(self, *arguments: str) -> Any:
+        """What `ps --all` says of our runs: others' tests may use the same engine meanwhile."""
+        ours = {None, *self.left()}
+        return [r for r in self.json("ps", "-a", *arguments) if r["container_id"] in ours]
+
+    def running(self) -> Any:
+        """What `ps` says of the one container of ours."""
+        (container,) = self.left()
+        (run,) = [item for item in self.json("ps") if item["container_id"] == container]
+        return run
+
+
+@pytest.fixture
+def lading(engine_host: str, tmp_path: Path) -> Iterator[Cli]:
+    """The command line; what it left behind fails the test, and is removed."""
+    cli = Cli(engine_host, tmp_path / "state")
+    yield cli
+    left = cli.left()
+    if left:
+        cli("rm", "--all")
+    assert left == set()
+
+
+@pytest.fixture
+def probe(engine_host: str) -> str:
+    """The image of a task that does as its input says."""
+    return ensure_probe(engine_host)
+
+
+Build = Callable[[str], Path]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, probe: str, engine_host: str) -> Iterator[Path]:
+    """A task folder, whose image goes with the test."""
+    made = tmp_path / "folder"
+    (made / "src").mkdir(parents=True)
+    (made / "src/notes.txt").write_text("nothing to build")
+    (made / "Dockerfile").write_text(f"ARG BASE\nFROM {probe}\nCOPY src/ /src/\n")
+    (made / "name.txt").write_text(f"cli-{tmp_path.name}\n")
+    (made / "description.txt").write_text("Echoes.\n")
+    (made / "example_input.bin").write_bytes(b"example \xff\n")
+    (made / "example_output.bin").write_bytes(b"example \xff\n")
+    (made / "config.json").write_text('{"resource": {"cpu": 0.5, "mem": 48}}')
+    yield made
+    from lading.contracts.meca.folder import default_tag, read_folder  # noqa: PLC0415
+
+    with contextlib.suppress(Exception):
+        tag = default_tag(read_folder(made))
+        engines.call(engine_host, "DELETE", f"/images/{quote(tag, safe='')}?force=1")
+
+
+def lines_until(stream: Any, word: bytes) -> list[bytes]:
+    """Read lines up to the one with this word: an event, and no time that passes."""
+    lines = []
+    for line in stream:
+        lines.append(line)
+        if word in line:
+            return lines
+    raise AssertionError(f"{word!r} never came: {lines!r}")
+
+
+# run: what comes out.
+
+
+@pytest.mark.parametrize("engine_host", ["docker", "podman"], indirect=True)
+def test_a_reply_is_bytes_and_people_are_told_elsewhere(lading: Cli, probe: str) -> None:
+    done = lading("run", probe, "--input", "hello")
+    assert (done.returncode, done.stdout) == (0, b"hello"), done.stderr
+    assert b"meca-init-done" in done.stderr, "the task's own log"
+    assert b"ready in " in done.stderr
+    assert b" of 128 MiB" in done.stderr
+    (run,) = lading.recorded()
+    assert (run["state"], run["task"], run["container_id"]) == ("succeeded", probe, None)
+    known = lading.json("inspect", run["run"][:14])
+    assert (known["input_bytes"], known["output_bytes"]) == (5, 5)
+    assert known["memory_peak"] > 0
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"\xff\x00\r\n", b"a\n", "žluťoučký".encode(), b"x" * 300_000]
+)
+def test_bytes_are_exact(lading: Cli, probe: str, tmp_path: Path, body: bytes) -> None:
+    file = tmp_path / "input"
+    file.write_bytes(body)
+    from_file = lading("run", "-q", probe, "--input", f"@{file}")
+    assert (from_file.stdout, from_file.stderr) == (body, b"")
+    from_stdin = lading("run", "-q", probe, "-i", "-", stdin=body)
+    assert (from_stdin.stdout, from_stdin.stderr) == (body, b"")
+    if b"\x00" not in body and len(body) < 100_000:
+        assert lading("run", "-q", probe, "--input", body).stdout == body
+
+
+def test_the_summary_for_programs(lading: Cli, probe: str) -> None:
+    shown = lading.json("run", probe, "--input", "é", "--memory", "32Mi", "-q")
+    assert shown["reply"] == "é"
+    assert shown["memory_limit"] == 32 << 20
+    assert shown["start_seconds"] > 0
+    raw = lading.json("run", probe, "--input", os.fsdecode(b"\xff"), "-q")
+    assert raw["reply_base64"] == "/w=="
+
+
+def test_a_folder_is_built_and_its_example_run(lading: Cli, folder: Path) -> None:
+    done = lading("run", str(folder), "--build-arg", "BASE=none")
+    assert done.stdout == b"example \xff\n", done.stderr
+    assert b"build lading-task/cli-" in done.stderr
+    assert b" of 48 MiB" in done.stderr, "config.json says the limits"
+    shown = lading.json("run", str(folder), "--cpu", "250m", "--memory", "64Mi", "-q")
+    assert shown["memory_limit"] == 64 << 20, "and flags override them"
+    (first, _) = lading.recorded()
+    assert first["cpus"] == 0.25
+
+
+def test_a_folder_that_does_not_build(lading: Cli, folder: Path) -> None:
+    (folder / "Dockerfile").write_text("FROM scratch\nCOPY absent.txt /\n")
+    done = lading("run", str(folder))
+    assert done.returncode == 65
+    assert done.stderr.splitlines()[-2].startswith(b"error: ") or b"error: image" in done.stderr
+    assert b"absent.txt" in done.stderr
+
+
+def test_without_network_nothing_is_reached(lading: Cli, probe: str) -> None:
+    asks = json.dumps({"connect": "10.255.255.1:80"})
+    done = lading("run", "-q", "--no-network", probe, "--input", asks)
+    assert (done.returncode, done.stdout) == (0, b"closed"), done.stderr
+
+
+def test_an_enclaves_calls(lading: Cli, probe: str, tmp_path: Path) -> None:
+    if Path("/dev/sgx_enclave").exists():
+        pytest.skip("this machine has a real enclave device")
+    done = lading("run", "-q", "--sgx", probe, "--input", "SGXRAREQUEST")
+    assert done.returncode != 0, "no such device here"
+    assert b"error: " in done.stderr
+    assert b"Traceback" not in done.stderr
+
+
+# run: what goes wrong.
+
+
+def failed(done: Done, code: int, *says: str) -> None:
+    text = done.stderr.decode()
+    assert done.returncode == code, text
+    assert done.stdout == b""
+    assert "error: " in text
+    assert "Traceback" not in text
+    for words in says:
+        assert words in text
+
+
+def test_failures_have_their_exit_codes(lading: Cli, probe: str) -> None:
+    failed(
+        lading("run", probe, "--input", '{"status": 500}'), 70, "replied 500", "\n  status 500\n"
+    )
+    failed(
+        lading("run", probe, "--input", '{"hog": 100000000}', "--memory", "32Mi"),
+        137,
+        "limit 32 MiB",
+        "fix: try --memory 64Mi",
+    )
+    failed(
+        lading("run", probe, "--input", '{"sleep_ms": 60000}', "--timeout", "0.3"),
+        124,
+        "did not answer within 300 ms",
+        "--timeout",
+    )
+    failed(lading("run", probe, "--input", '{"exit": 3}', "-q"), 70, "exit code 3", "exiting 3")
+    states = [run["state"] for run in lading.recorded()]
+    assert states == ["failed"] * 4
+
+
+def test_an_absent_image(lading: Cli) -> None:
+    done = lading("run", "lading-test/absent:1", "--input", "x", "--pull", "never")
+    failed(done, 66, "lading-test/absent:1", "fix: ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("IMAGE",), "--input: an image has no example input"),
+        (("IMAGE", "--input", "@/absent"), "--input: /absent can't be read: No such file"),
+        (("IMAGE", "--input", "x", "--memory", "128"), "fix: write it as 256Mi"),
+        (("IMAGE", "--input", "x", "--memory", "2 bananas"), "unknown unit 'bananas'"),
+        (("IMAGE", "--input", "x", "--cpu", "0"), "--cpu: must be at least 0.01"),
+        (("IMAGE", "--input", "x", "--gpus", "-1"), "--gpus: must be at least 0"),
+        (("IMAGE", "--input", "x", "--timeout", "0"), "--timeout: must be seconds"),
+        (("IMAGE", "--input", "x", "--tag", "t"), "are for task folders"),
+        (("./absent", "--input", "x"), "there is no such folder"),
+        ((".", "--input", "x", "--build-arg", "x"), "has no Dockerfile"),
+    ],
+)
+def test_wrong_usage_is_named(lading: Cli, arguments: tuple[str, ...], says: str) -> None:
+    failed(lading("run", *arguments), 2, says)
+
+
+def test_a_broken_configuration_is_named_by_line(lading: Cli, folder: Path) -> None:
+    (folder / "config.json").write_text('{"resource":\n {"cpu": }}')
+    failed(lading("run", str(folder)), 2, "config.json:2:", "is not JSON")
+
+
+def test_no_engine(lading: Cli, probe: str, tmp_path: Path) -> None:
+    nowhere = f"unix://{tmp_path}/absent.sock"
+    failed(lading("run", probe, "--input", "x", "--engine", nowhere), 69, nowhere, "fix: ")
+
+
+# Signals.
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_leaves_nothing(lading: Cli, probe: str, number: int, code: int) -> None:
+    asks = json.dumps({"say": "at work", "sleep_ms": 60_000})
+    with lading.started("run", probe, "--input", asks) as process:
+        lines_until(process.stderr, b"at work")
+        process.send_signal(number)
+        assert process.wait(30) == code
+        assert process.stderr is not None
+        assert b"Traceback" not in process.stderr.read()
+    assert lading.left() == set()
+    (run,) = lading.recorded()
+    assert run["state"] == "cancelled"
+
+
+def test_what_a_killed_process_left_is_lost_and_removed(lading: Cli, probe: str) -> None:
+    asks = json.dumps({"say": "at work", "sleep_ms": 60_000})
+    with lading.started("run", probe, "--input", asks) as process:
+        lines_until(process.stderr, b"at work")
+        alive = lading.running()
+        assert alive["state"] == "running"
+        process.kill()
+        process.wait(30)
+    (lost,) = [run for run in lading.json("ps") if run["run"] == alive["run"]]
+    assert lost["state"] == "lost"
+    report = lading.json("doctor")
+    assert [alive["container"] in check["text"] for check in report["checks"]].count(True) == 1
+    done = lading("rm", alive["run"])
+    assert (done.returncode, done.stdout.decode().strip()) == (0, alive["run"])
+    assert lading.left() == set()
+    assert lading.json("inspect", alive["run"])["state"] == "lost"
+
+
+def test_a_container_is_kept_until_somebody_has_seen_enough(lading: Cli, probe: str) -> None:
+    with lading.started("run", "--keep", probe, "--input", "hello") as process:
+        lines_until(process.stderr, b"Ctrl-C removes it")
+        assert len(lading.left()) == 1
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 0
+        assert process.stdout is not None
+        assert process.stdout.read() == b"hello"
+    assert lading.left() == set()
+
+
+def test_a_container_that_failed_is_kept_too(lading: Cli, probe: str) -> None:
+    with lading.started("run", "--keep", probe, "--input", '{"status": 503}') as process:
+        assert b"replied 503" in b"".join(lines_until(process.stderr, b"Ctrl-C removes it"))
+        assert lading.running()["state"] == "running"
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 70
+
+
+# What runs.
+
+
+def test_a_run_is_listed_followed_and_stopped(lading: Cli, probe: str) -> None:
+    asks = json.dumps({"say": "at work", "sleep_ms": 60_000})
+    with lading.started("run", probe, "--input", asks, "--memory", "32Mi") as process:
+        lines_until(process.stderr, b"at work")
+        run = lading.running()
+        assert (run["state"], run["task"], run["memory_limit"]) == ("running", probe, 32 << 20)
+        assert run["memory"] > 0
+        assert run["cpu_seconds"] > 0
+        shown = lading("ps").stdout.decode()
+        assert shown.splitlines()[0].split()[:3] == ["RUN", "TASK", "STATE"]
+        assert run["run"] in shown
+        assert lading("logs", run["run"], "--tail", "1").stdout == b"at work\n"
+        refused = lading("rm", run["run"])
+        failed(refused, 2, "a live process watches it")
+        with lading.started("logs", "-f", run["container"]) as follower:
+            assert lines_until(follower.stdout, b"at work") == [b"meca-init-done\n", b"at work\n"]
+            stopped = lading("stop", run["run"], "--grace", "1")
+            assert stopped.stdout.decode().strip() == run["run"]
+            assert follower.wait(30) == 0
+        assert process.wait(30) == 70
+        assert process.stderr is not None
+        assert b"error: " in process.stderr.read()
+    ended = lading.json("inspect", run["run"])
+    assert (ended["state"], ended["container_id"]) == ("failed", None)
+    gone = lading("logs", run["run"])
+    failed(gone, 66, "has no container any more")
+
+
+def test_names_that_nothing_has(lading: Cli) -> None:
+    failed(lading("inspect", "zzzz"), 66, "no run 'zzzz'", "lading ps --all")
+    failed(lading("logs", "zzzz"), 66)
+    failed(lading("stop", "zzzz", "yyyy"), 66, "'zzzz'", "'yyyy'")
+    failed(lading("rm"), 2, "name at least one")
+    failed(lading("ps", "--since", "yesterday"), 2, "--since")
+
+
+def test_the_beginning_of_an_id_must_tell_runs_apart(lading: Cli, probe: str) -> None:
+    for _ in range(2):
+        assert lading("run", "-q", probe, "--input", "x").returncode == 0
+    first, second = lading.recorded("--since", "10m")
+    same = [one == other for one, other in zip(first["run"], second["run"], strict=True)]
+    shared = first["run"][: same.index(False)]
+    failed(lading("inspect", shared), 66, "more than one run", "write more")
+    assert lading.recorded("-n", "1") == [first]
+
+
+# doctor.
+
+
+def test_doctor_says_what_works(lading: Cli) -> None:
+    report = lading.json("doctor")
+    assert report["works"] is True
+    found = {check["name"]: check for check in report["checks"]}
+    assert {"engine", "limits", "runtimes", "records", "port", "clock", "SGX", "GPUs"} <= set(found)
+    assert lading.engine in found["engine"]["text"]
+    done = lading("doctor")
+    assert done.returncode == 0
+    assert done.stdout.startswith(b"ok    engine:")
+
+
+def test_doctor_without_an_engine(lading: Cli, tmp_path: Path) -> None:
+    done = lading("doctor", "--engine", f"unix://{tmp_path}/absent.sock")
+    assert done.returncode == 1
+    assert done.stdout.startswith(b"fail  engine:")
+    assert b"->" in done.stdout.splitlines()[1]
+
+
+# serve.
+
+
+def test_serve_refuses_what_it_cannot_use(lading: Cli, tmp_path: Path) -> None:
+    config = tmp_path / "executor.yaml"
+    config.write_text("cpu: many\n")
+    failed(lading("serve", "--config", str(config)), 2, f"{config}: cpu")
+    failed(lading("serve", "--config", str(tmp_path / "absent")), 2, "can't be read")
+    failed(lading("serve", "--listen", "0.0.0.0:0"), 2, "there is no token", "LADING_TOKEN")

@@ -1,0 +1,107 @@
+"""A command line that takes a second to say hello is broken: what is not loaded when."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+import subprocess
+import sys
+from importlib import import_module
+
+import pytest
+from typer.main import get_group
+
+from lading.cli.root import COMMANDS, app
+
+HEAVY = {
+    "asyncio",
+    "fastapi",
+    "httptools",
+    "lading.contracts.meca.options",
+    "prometheus_client",
+    "psutil",
+    "pydantic",
+    "pynvml",
+    "rich",
+    "sqlite3",
+    "ssl",
+    "starlette",
+    "uvicorn",
+    "yaml",
+}
+
+PROGRAM = """
+import json, sys
+sys.argv = ["lading", *{arguments!r}]
+try:
+    {code}
+except SystemExit as end:
+    assert not end.code, end.code
+print(json.dumps(sorted(sys.modules)), file=sys.stderr)
+"""
+CALL = "from lading.__main__ import main; main()"
+
+
+def loaded(code: str, *arguments: str) -> set[str]:
+    """The modules that a fresh interpreter has after this."""
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM.format(code=code, arguments=arguments)],
+        capture_output=True,
+        check=True,
+        timeout=60,
+    )
+    return set(json.loads(done.stderr.splitlines()[-1]))
+
+
+def test_importing_the_package_loads_nothing() -> None:
+    modules = loaded("import lading, lading.__main__, lading.cli")
+    assert not modules & (HEAVY | {"typer", "lading.cli.root", "lading.errors"})
+
+
+def test_the_help_loads_no_command() -> None:
+    modules = loaded(CALL, "--help")
+    assert not modules & HEAVY
+    homes = {f"lading.cli.{module}" for module, _ in COMMANDS.values()}
+    assert not modules & homes
+
+
+def test_the_version_loads_no_heavy_library() -> None:
+    assert not loaded(CALL, "--version") & HEAVY
+
+
+def test_a_commands_help_loads_no_library_of_servers() -> None:
+    for name in set(COMMANDS) - {"serve"}:
+        modules = loaded(CALL, name, "--help")
+        # pydantic is loaded: from 0.29 on Typer itself reads every option but flags by it.
+        assert not modules & (HEAVY - {"pydantic", "asyncio", "ssl"}), name
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_summary_is_the_first_line_of_the_commands_own_help(name: str) -> None:
+    module, summary = COMMANDS[name]
+    command = get_group(import_module(f"lading.cli.{module}").commands).commands[name]
+    assert command.callback is not None
+    assert (inspect.getdoc(command.callback) or "").splitlines()[0] == summary
+
+
+def test_completion_knows_the_commands_and_their_flags() -> None:
+    assert set(get_group(app).commands) == set(COMMANDS)
+
+    def complete(words: str, at: int) -> list[str]:
+        done = subprocess.run(
+            [sys.executable, "-c", "from lading.cli import app; app(prog_name='lading')"],
+            capture_output=True,
+            check=False,
+            timeout=60,
+            env={
+                **os.environ,
+                "_LADING_COMPLETE": "complete_bash",
+                "COMP_WORDS": words,
+                "COMP_CWORD": str(at),
+            },
+        )
+        return done.stdout.decode().split()
+
+    assert complete("lading r", 1) == ["run", "rm"]
+    assert "--no-token" in complete("lading serve --no-t", 2)
