@@ -1,0 +1,102 @@
+"""The documentation: its commands executed as printed, its reference compared with the program."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.e2e.conftest import Start
+from tests.support.engines import call
+from tests.support.printed import ROOT, Block, Shell, blocks, reader, shell
+
+DOCS = ROOT / "docs"
+FIRST_TASK = DOCS / "tutorials/first-task.md"
+WORDS = "lading-task/words:dev"
+
+NOT_EXECUTED = {
+    "not executed: tests/e2e/test_container_launch.py does",
+    "not executed: needs a GPU",
+    "not executed: needs SGX",
+    "not executed: needs a private registry",
+}
+"""Nothing else may be left out."""
+NEEDS_WORDS = {"first-host", "micro-vms"}
+NEEDS_RUNTIME = {"micro-vms": "runsc"}
+
+
+def commands(page: Path) -> list[Block]:
+    found = blocks(page.read_text("utf-8"))
+    return [block for block in found if not block.mark.startswith("not executed")]
+
+
+PAGES = [page for page in sorted(DOCS.rglob("*.md")) if commands(page)]
+
+
+@pytest.fixture
+def terminal(engine_host: str, tmp_path: Path) -> Iterator[Shell]:
+    """A reader's terminal in the clone, with Lading installed."""
+    with reader(engine_host, tmp_path, [WORDS]) as env:
+        env["PATH"] = f"{ROOT / '.venv/bin'}:{os.environ['PATH']}"
+        with shell(ROOT, tmp_path, env) as opened:
+            yield opened
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_commands(page: Path, terminal: Shell, engine_host: str) -> None:
+    if runtime := NEEDS_RUNTIME.get(page.stem):
+        _, info = call(engine_host, "GET", "/info")
+        if runtime not in (info.get("Runtimes") or {}):
+            pytest.skip(f"the engine has no runtime {runtime}")
+    if page.stem in NEEDS_WORDS:
+        make_words(terminal)
+    for block in commands(page):
+        terminal.run(block)
+    assert set(terminal.close()) <= {0, 130}
+
+
+def make_words(terminal: Shell) -> None:
+    """What a reader has done before: the tutorial of the first task, until its image is there."""
+    for block in commands(FIRST_TASK):
+        terminal.run(block)
+        if "lading run" in block.code:
+            return
+
+
+def test_nothing_is_left_out_in_silence() -> None:
+    marks = {block.mark for page in DOCS.rglob("*.md") for block in blocks(page.read_text("utf-8"))}
+    assert {mark for mark in marks if mark.startswith("not")} == NOT_EXECUTED
+
+
+def test_the_reference_is_what_the_program_says() -> None:
+    done = subprocess.run(
+        [sys.executable, ROOT / "scripts/docs_reference.py", "--check"],
+        capture_output=True,
+        check=False,
+        text=True,
+    )
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+
+
+async def test_every_metric_and_call_is_described(start: Start, probe: str) -> None:
+    executor = await start()
+    await executor.execute(probe, "x")
+    shown = (await executor.ask("GET", "/metrics")).body.decode()
+    page = (DOCS / "reference/metrics.md").read_text("utf-8")
+    families = re.findall(r"^# HELP (\w+) ", shown, re.MULTILINE)
+    assert [name for name in families if name not in page and not name.endswith("_created")] == []
+    described = set(re.findall(r"`(lading_\w+)`", page)) - {"lading_executions_created"}
+    assert described - set(families) == set()
+    page = (DOCS / "reference/http.md").read_text("utf-8")
+    openapi = (await executor.ask("GET", "/openapi.json")).json()
+    for path, methods in openapi["paths"].items():
+        for method in methods:
+            assert f"`{method.upper()} {path}`" in page
+    stats = (await executor.ask("GET", "/stats")).json()
+    assert [name for name in stats if f"`{name}`" not in page] == []
