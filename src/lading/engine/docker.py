@@ -79,7 +79,7 @@ class DockerEngine:
         self._identity = identity
         self._reach = reach
         self._credentials = credentials
-        self._podman = identity.kind == "podman"
+        self._podman = api.podman
         self._judge = OomJudge(api, counts=not self._podman, local=not reach.obstacle)
         self._info: tuple[float, EngineInfo] | None = None
 
@@ -113,7 +113,7 @@ class DockerEngine:
         except BaseException:
             api.close()
             raise
-        api.prefix = identity.prefix
+        api.prefix, api.podman = identity.prefix, identity.kind == "podman"
         peer = dial.peer if isinstance(dial, UnixDial) else 0
         reach = Reach(DoorKeeper(api), obstacle(address, peer))
         return cls(api, identity, reach, Credentials(env))
@@ -318,6 +318,7 @@ class DockerEngine:
 
     async def close(self) -> None:
         """Let go of every connection; containers are not touched."""
+        self._info = None
         self._reach.close()
         self._api.close()
         await asyncio.sleep(0)  # a turn of the loop, in which transports close their sockets

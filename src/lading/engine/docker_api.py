@@ -49,6 +49,8 @@ class Api:
     ----------
     prefix : str
         The version that paths begin with, once it is known: ``/v1.41``.
+    podman : bool
+        Whether it is Podman, once that is known.
     """
 
     def __init__(self, client: Client, address: str, timeout: float) -> None:
@@ -56,6 +58,8 @@ class Api:
         self.address = address
         self.timeout = timeout
         self.prefix = ""
+        self.podman = False
+        self._closed = False
 
     async def call(
         self,
@@ -123,6 +127,8 @@ class Api:
         Leaving the block before the reply's end closes the connection, which tells the engine
         that nobody listens any more.
         """
+        if self._closed:
+            raise EngineError(f"{doing.doing} failed: the connection to the engine was closed")
         if body is not None:
             raw, headers = json.dumps(body).encode(), (("content-type", "application/json"),)
         elif raw is not None:
@@ -164,7 +170,8 @@ class Api:
                 raise
 
     def close(self) -> None:
-        """Close what is kept."""
+        """Close what is kept, and refuse further calls."""
+        self._closed = True
         self._client.close()
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from lading.engine.docker_errors import Call, Thing
 from lading.engine.docker_streams import FrameSplitter
-from lading.engine.docker_wire import container_info, query, segment, stats
+from lading.engine.docker_wire import container_info, is_leaving, query, segment, stats
 from lading.engine.shield import to_the_end
 from lading.engine.spec import ContainerInfo, Exit, LogChunk, State, Stats
 from lading.errors import ContainerNotFound, EngineError, EngineUnreachable
@@ -76,7 +76,10 @@ class DockerContainer:
 
     async def inspect(self) -> ContainerInfo:
         """Look at it now."""
-        info = container_info(await self._look())
+        return await self._read(await self._look())
+
+    async def _read(self, found: dict[str, Any]) -> ContainerInfo:
+        info = container_info(found)
         if info.exit is not None and not info.exit.out_of_memory:
             missed = await self._judge.killed(info)
             if missed:
@@ -104,7 +107,10 @@ class DockerContainer:
                     if ended is not None:
                         return ended
                 await response.read()
-            info = await self.inspect()
+            found = await self._look()
+            if is_leaving(found):
+                raise ContainerNotFound(f"container {self._name} was removed meanwhile")
+            info = await self._read(found)
             if info.exit is not None:
                 return info.exit
             # It was not started yet: "not running" was true too early.
@@ -120,9 +126,9 @@ class DockerContainer:
             follow=1 if follow else None,
             tail=tail,
         )
+        path, call = f"{self._path}/logs{wanted}", self._call("reading the logs of")
         splitter = FrameSplitter()
-        call = self._call("reading the logs of")
-        async with self._api.stream("GET", f"{self._path}/logs{wanted}", call) as response:
+        async with self._api.stream("GET", path, call) as response:
             async for piece in response.chunks():
                 for chunk in splitter.feed(piece):
                     yield chunk
@@ -135,13 +141,19 @@ class DockerContainer:
 
     async def connect(self, port: int) -> socket.socket:
         """Open a TCP connection to a port that it listens on."""
-        return await self._reach.connect(self._id, port, self._look)
+        try:
+            return await self._reach.connect(self._id, port, self._look)
+        except ContainerNotFound as error:
+            raise ConnectionRefusedError(f"container {self._name} is gone") from error
 
     async def put(self, path: str, archive: bytes) -> None:
         """Unpack a tar archive into an existing directory of the container."""
         call = self._call("copying into")
         target = f"{self._path}/archive{query(path=path)}"
         try:
+            if self._api.podman:  # makes what is missing; nothing is read but whether it is there
+                async with self._api.stream("GET", target, call):
+                    pass
             await self._api.call("PUT", target, call, raw=archive)
         except EngineError as error:
             raise _file_error(error, path) from error

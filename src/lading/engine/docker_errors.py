@@ -96,12 +96,13 @@ def translate(call: Call, status: int | None, text: str) -> errors.EngineError:
     for rule in RULES:
         if rule.matches(call, status, lowered):
             return rule.make(call, status, text)
-    return errors.EngineError(f"{call.doing} failed: {text}", status=status)
+    return _plain(errors.EngineError)(call, status, text)
 
 
 def _plain(kind: type[errors.EngineError], fix: str = "") -> Make:
     def make(call: Call, status: int | None, text: str) -> errors.EngineError:
-        return kind(f"{call.doing} failed: {text}", status=status, fix=fix)
+        words = text or f"the engine answered {status} without a word"
+        return kind(f"{call.doing} failed: {words}", status=status, fix=fix)
 
     return make
 
@@ -198,6 +199,12 @@ RULES: tuple[Rule, ...] = (
         r"no such container|no container with|container .* (?:not found|does not exist)",
         things=_CONTAINER,
     ),
+    _rule(
+        _plain(errors.EngineError),  # the caller knows what was looked for in the container
+        r"could not find the file|no such file or directory",
+        things=_CONTAINER,
+    ),
+    _rule(_plain(errors.ContainerNotFound), status=404, things=_CONTAINER),
     _rule(_plain(errors.NetworkNotFound), status=404, things=_NETWORK),
 )
 """In order of precedence."""

@@ -31,13 +31,17 @@ __all__ = [
     "container_listed",
     "create_body",
     "environment_pairs",
+    "header_json",
     "image_info",
+    "is_leaving",
     "label_filter",
     "network_body",
     "network_info",
+    "published",
     "query",
     "segment",
     "stats",
+    "subnets",
 ]
 
 Json = dict[str, Any]
@@ -175,6 +179,11 @@ def container_info(found: Json) -> ContainerInfo:
     )
 
 
+def is_leaving(found: Json) -> bool:
+    """Whether a container that was inspected is just being removed."""
+    return found["State"].get("Status") in ("removing", "dead")
+
+
 def container_listed(found: Json) -> ContainerInfo:
     """Read one entry of ``GET /containers/json``, which has neither limits nor exit."""
     networks = (found.get("NetworkSettings") or {}).get("Networks") or {}
@@ -197,7 +206,8 @@ def _exit(state: Json, created: datetime) -> Exit:
         code=int(state.get("ExitCode") or 0),
         out_of_memory=bool(state.get("OOMKilled")),
         started=started,
-        finished=_time(state.get("FinishedAt")) or started,
+        # Docker notes the start after the start: what ends at once seems to end before.
+        finished=max(_time(state.get("FinishedAt")) or started, started),
         error=str(state.get("Error") or ""),
     )
 
@@ -218,6 +228,16 @@ def _addresses(networks: Json) -> dict[str, str]:
         for name, end in networks.items()
         if name != Network.NONE
     }
+
+
+def subnets(found: Json) -> tuple[tuple[str, int], ...]:
+    """List a container's IPv4 addresses, each with the length of its network's prefix."""
+    networks = (found.get("NetworkSettings") or {}).get("Networks") or {}
+    return tuple(
+        (end["IPAddress"], int(end.get("IPPrefixLen") or 32))
+        for end in networks.values()
+        if end and end.get("IPAddress")
+    )
 
 
 def published(found: Json, port: int) -> tuple[str, int] | None:

@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from lading.engine.docker_wire import container_info, published
+from lading.engine.docker_wire import container_info, published, subnets
 from lading.engine.netns import Namespace, NamespaceError, Traveller, dial, privileged
 from lading.errors import NotSupported
 
@@ -38,7 +38,6 @@ class _Way:
     pid: int
     namespace: Namespace | None
     found: dict[str, Any]
-    addresses: tuple[str, ...]
 
 
 class Reach:
@@ -78,23 +77,22 @@ class Reach:
         if info.pid is None:
             raise ConnectionRefusedError(f"container {info.name} does not run")
         namespace = None if self.obstacle else Namespace(info.pid, container, self._traveller)
-        addresses = tuple(filter(None, info.networks.values()))
-        return _Way(info.name, info.pid, namespace, found, addresses)
+        return _Way(info.name, info.pid, namespace, found)
 
     async def _take(self, container: str, way: _Way, port: int) -> socket.socket:
         failure: ConnectionError | NamespaceError | NotSupported
         try:
             return await self._inside(container, way, port)
-        except (ConnectionError, NotSupported) as error:
-            failure = error
         except NamespaceError as error:
-            if not error.foreign:  # it has ended, and its address may be another's by now
+            if not error.foreign:
                 raise
             failure = error
-        # Also after a refusal inside: it may listen on its own address only, and gVisor's network
-        # is not the kernel's.
+        except (ConnectionError, NotSupported) as error:
+            failure = error
+        # Also after a refusal inside: gVisor's network is not the kernel's.
+        near = [address for address in subnets(way.found) if _on_link(*address)]
         place = published(way.found, port)
-        for host, number in [*([place] if place else []), *((a, port) for a in way.addresses)]:
+        for host, number in [*([place] if place else []), *((ip, port) for ip, _ in near)]:
             try:
                 return await _plain(host, number)
             except OSError as error:
@@ -105,7 +103,8 @@ class Reach:
                 f"nothing listens on port {port} of container {way.name}"
             ) from failure
         raise NotSupported(
-            f"container {way.name} can't be reached from here: it has no network, and {failure}",
+            f"container {way.name} can't be reached from here: it is on no network that we are "
+            f"on, and {failure}",
             fix="give it a network, or run as root on the engine's own machine",
         ) from failure
 
@@ -127,6 +126,22 @@ class Reach:
             self.forget(container)
         self._traveller.close()
         self.doors.close()
+
+
+def _on_link(address: str, prefix: int) -> bool:
+    """Whether we have an address in that network ourselves.
+
+    If not, packets would go to the default router, and whoever answers there is not the
+    container. Nothing is sent: connecting a datagram socket only chooses its address.
+    """
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as probe:
+        try:
+            probe.connect((address, 9))
+        except OSError:
+            return False
+        own = probe.getsockname()[0]
+    ours, theirs = (int.from_bytes(socket.inet_aton(ip), "big") for ip in (own, address))
+    return (ours ^ theirs) >> (32 - prefix) == 0
 
 
 async def _plain(host: str, port: int) -> socket.socket:
