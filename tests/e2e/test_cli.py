@@ -351,7 +351,7 @@ def test_a_run_is_listed_followed_and_stopped(lading: Cli, probe: str) -> None:
         with lading.started("logs", "-f", run["container"]) as follower:
             assert lines_until(follower.stdout, b"at work") == [b"meca-init-done\n", b"at work\n"]
             stopped = lading("stop", run["run"], "--grace", "1")
-            assert stopped.stdout.decode().strip() == run["run"]
+            assert stopped.stdout.decode().strip() == run["run"], stopped.stderr
             assert follower.wait(30) == 0
         assert process.wait(30) == 70
         assert process.stderr is not None

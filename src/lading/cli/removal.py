@@ -46,8 +46,12 @@ def stop(
     """
 
     async def one(opened: Engine, records: Records, target: Target) -> None:
-        container = await opened.container(_container(target))
-        await container.stop(grace)
+        name = _container(target)
+        try:
+            container = await opened.container(name)
+            await container.stop(grace)
+        except ContainerNotFound:
+            return  # whoever watches it was faster
         if target.owner_is_dead:
             await container.remove()
             _write_down(records, target, "stopped by hand; the process that watched it had died")
