@@ -155,6 +155,12 @@ def test_infinite_by_exponent() -> None:
         read_request(b'{"id": "x", "resource": {"cpu": 1e999}}')
 
 
+@pytest.mark.parametrize("name", ["cpu", "mem"])
+def test_absurd_limits_stay_numbers(name: str) -> None:
+    limits = read(id="x", resource={name: 1e308}).limits
+    assert limits.cpus > 1e11 or limits.memory > 1e17
+
+
 def test_unknown_fields_are_ignored_with_a_warning() -> None:
     request = read(id="x", colour="red", resource={"cpus": 4})
     assert request.limits == TaskLimits()

@@ -75,7 +75,7 @@ def _add_looking(app: FastAPI, executor: Executor) -> None:
         figures = await executor.stats()
         return _json(replies.NO_STATS if figures is None else replies.indented(figures))
 
-    @app.get("/metrics", responses=RESPONSES["metrics"], tags=["lading"])
+    @app.get("/metrics", response_class=Response, responses=RESPONSES["metrics"], tags=["lading"])
     async def metrics() -> Response:
         """Give Prometheus its figures."""
         return Response(
@@ -84,13 +84,13 @@ def _add_looking(app: FastAPI, executor: Executor) -> None:
 
 
 def _add_steering(app: FastAPI, executor: Executor, stop: Callable[[], None]) -> None:
-    @app.post("/pause", responses=RESPONSES["empty"], tags=["original"])
+    @app.post("/pause", response_class=Response, responses=RESPONSES["empty"], tags=["original"])
     async def pause() -> Response:
         """Remove the warm containers and refuse work, until unpaused."""
         await executor.pause()
         return Response()
 
-    @app.post("/unpause", responses=RESPONSES["empty"], tags=["original"])
+    @app.post("/unpause", response_class=Response, responses=RESPONSES["empty"], tags=["original"])
     async def unpause() -> Response:
         """Take work again."""
         await executor.unpause()
@@ -111,7 +111,7 @@ def _add_steering(app: FastAPI, executor: Executor, stop: Callable[[], None]) ->
             return _json(replies.outcome(success=False, message=str(error)))
         return _json(replies.outcome(success=True, message=text))
 
-    @app.post("/stop", responses=RESPONSES["empty"], tags=["original"])
+    @app.post("/stop", response_class=Response, responses=RESPONSES["empty"], tags=["original"])
     async def stop_executor() -> Response:
         """Answer, then finish what runs, remove every container, and end the process."""
         return _StopAfter(stop)

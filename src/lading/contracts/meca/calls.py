@@ -133,6 +133,12 @@ class ExecuteCall:
         except LadingError as error:
             log.info("%s: %s: %s", request_id, type(error).__name__, error)
             return self._failure(error, request_id)
+        except Exception:
+            log.exception("%s: a fault of ours", request_id)
+            fault = LadingError(
+                "a fault in the executor itself", fix=f"its log says more under {request_id}"
+            )
+            return self._failure(fault, request_id)
         headers: list[Header] = [
             (b"x-lading-start", b"cold" if reply.cold else b"warm"),
             (b"x-lading-container", reply.container.encode("latin-1", "replace")),

@@ -9,6 +9,14 @@ from fastapi.openapi.utils import get_openapi
 
 __all__ = ["RESPONSES", "describe"]
 
+_WORD = "[a-z0-9]+([._-][a-z0-9]+)*"
+_HOST = "[a-z0-9]+(-+[a-z0-9]+)*([.][a-z0-9]+(-+[a-z0-9]+)*)*"
+_IMAGE: Final = (
+    f"^({_HOST}(:[0-9]{{1,5}})?/)?{_WORD}(/{_WORD})*"
+    "(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(@sha256:[0-9a-f]{64})?$"
+)
+"""The usual shape of an image's name (distribution's reference grammar, in short)."""
+
 _OUTCOME: Final[dict[str, Any]] = {
     "type": "object",
     "properties": {"success": {"type": "boolean"}, "msg": {"type": "string"}},
@@ -56,17 +64,27 @@ _STATS: Final[dict[str, Any]] = {
 _RESOURCE: Final[dict[str, Any]] = {
     "type": "object",
     "properties": {
-        "cpu": {"type": "number", "minimum": 0.01, "default": 1, "description": "Cores."},
-        "mem": {"type": "number", "minimum": 6, "default": 128, "description": "MB (2^20 bytes)."},
-        "use_gpu": {"type": "boolean", "default": False},
-        "gpu_count": {"type": "integer", "minimum": 0, "default": 0},
-        "use_sgx": {"type": "boolean", "default": False},
+        "cpu": {"type": ["number", "null"], "minimum": 0.01, "default": 1, "description": "Cores."},
+        "mem": {
+            "type": ["number", "null"],
+            "minimum": 6,
+            "default": 128,
+            "description": "MB (2^20 bytes).",
+        },
+        "use_gpu": {"type": ["boolean", "null"], "default": False},
+        "gpu_count": {"type": ["integer", "null"], "minimum": 0, "default": 0},
+        "use_sgx": {"type": ["boolean", "null"], "default": False},
     },
 }
 _REQUEST: Final[dict[str, Any]] = {
     "type": "object",
     "properties": {
-        "id": {"type": "string", "pattern": r"\S", "description": "The task's image."},
+        "id": {
+            "type": "string",
+            "pattern": _IMAGE,
+            "maxLength": 255,
+            "description": "The task's image.",
+        },
         "resource": {"anyOf": [_RESOURCE, {"type": "null"}]},
         "runtime": {"enum": ["container", "microVM", "", None]},
         "input": {

@@ -25,6 +25,9 @@ MIN_CPUS = 0.01
 MIN_MEMORY = 6 * MIB
 """The least that the engines accept."""
 
+_ABSURD = 1e12
+"""More MiB or cores than any host has: what is above is refused just as this is."""
+
 MICROVM, CONTAINER = "microVM", "container"
 
 
@@ -207,12 +210,12 @@ def read_limits(resource: object, warnings: list[str] | None = None) -> TaskLimi
     mebibytes = _number(values.get("mem"), "resource.mem", 128.0)
     if cpus < MIN_CPUS:
         raise InvalidLimit("resource.cpu", f"must be at least {MIN_CPUS} cores, not {cpus:g}")
-    memory = round(mebibytes * MIB)
+    memory = round(min(mebibytes, _ABSURD) * MIB)
     if memory < MIN_MEMORY:
         least = MIN_MEMORY // MIB
         raise InvalidLimit("resource.mem", f"must be at least {least} MB, not {mebibytes:g}")
     return TaskLimits(
-        cpus=round(cpus, 3),
+        cpus=round(min(cpus, _ABSURD), 3),
         memory=memory,
         gpus=_gpus(values),
         sgx=_flag(values, "use_sgx", "resource."),
@@ -220,11 +223,11 @@ def read_limits(resource: object, warnings: list[str] | None = None) -> TaskLimi
 
 
 def _gpus(values: dict[str, Any]) -> int:
-    if not _flag(values, "use_gpu", "resource."):
-        return 0
     count = values.get("gpu_count")
     if isinstance(count, bool) or not isinstance(count, int | None) or (count or 0) < 0:
         raise InvalidLimit("resource.gpu_count", f"must be a whole number, not {count!r:.80}")
+    if not _flag(values, "use_gpu", "resource."):
+        return 0
     return count or 1  # the default of 0 stands in many a config.json that sets use_gpu
 
 
