@@ -94,6 +94,7 @@ class Admission:
         self._passed = 0
         self._numbers = itertools.count()
         self._dispatching = self._again = False
+        self._no_room: set[Resources] = set()
         capacity.on_release = self.dispatch
 
     # ---------------------------------------------------------------- for those who want room
@@ -196,10 +197,15 @@ class Admission:
 
     def claim(self, resources: Resources) -> Claim | None:
         """Take room: what is free, or, if a pool is there, what idle containers leave."""
+        if resources in self._no_room:
+            return None
         reservation = self.capacity.try_reserve(resources)
         if reservation is not None:
             return Claim(self.capacity, resources, reservation)
-        return self.evict(resources)
+        claim = self.evict(resources)
+        if claim is None and self._dispatching:
+            self._no_room.add(resources)
+        return claim
 
     def join(self, group: Group[T], timeout: float | None = None) -> Waiter[T]:
         """Serve a newcomer at once or let it wait; follow with :meth:`wait`, without a pause.
@@ -320,8 +326,11 @@ class Admission:
             self._again = True
             while self._again and self._groups:
                 self._again = False
+                # One look only takes room, so what finds none in it finds none later in it either.
+                self._no_room.clear()
                 self._serve_all()
         finally:
+            self._no_room.clear()
             self._dispatching = False
         if not self._groups:
             self.when_nobody_waits()
