@@ -1,0 +1,44 @@
+"""The engine stopped and started again under a serving executor."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+
+import pytest
+from tests.images.build import ensure_probe
+from tests.support import engines
+from tests.support.executors import executor_process
+from tests.support.private_engine import private_docker
+
+
+@pytest.mark.timeout(180)
+async def test_engine_stopped_and_started_again(tmp_path: Path) -> None:
+    if os.geteuid():
+        pytest.skip("a private dockerd needs root")
+    async with private_docker() as docker:
+        if docker is None:
+            pytest.skip(f"no dockerd to start and stop: {engines.INSTALL['docker']}")
+        probe = await asyncio.to_thread(ensure_probe, docker.host)
+        async with executor_process(docker.host, tmp_path) as executor:
+            first = await executor.execute(probe, "before")
+            assert first.msg == "before"
+            working = asyncio.create_task(executor.execute(probe, {"sleep_ms": 60_000}, mem=33))
+            await asyncio.sleep(1)
+            await docker.stop()
+            broken = await working
+            assert not broken.success
+            assert "not sent again" in broken.msg
+            away = await executor.execute(probe, "away")
+            assert not away.success
+            assert docker.host in away.msg
+            assert (await executor.ask("GET", "/health")).status == 200
+            await docker.start()
+            again = await executor.execute(probe, "after")
+            assert (again.success, again.msg) == (True, "after")
+            assert again.headers["x-lading-container"] != first.headers["x-lading-container"]
+        _, left = await asyncio.to_thread(
+            engines.call, docker.host, "GET", "/containers/json?all=1"
+        )
+        assert left == []
