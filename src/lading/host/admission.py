@@ -94,6 +94,7 @@ class Admission:
         self._passed = 0
         self._numbers = itertools.count()
         self._dispatching = self._again = False
+        # What found no room; until something is given back or becomes idle, it would find none.
         self._no_room: set[Resources] = set()
         capacity.on_release = self.dispatch
 
@@ -203,9 +204,13 @@ class Admission:
         if reservation is not None:
             return Claim(self.capacity, resources, reservation)
         claim = self.evict(resources)
-        if claim is None and self._dispatching:
+        if claim is None and not resources.gpus:  # whether a GPU may be lent changes by itself
             self._no_room.add(resources)
         return claim
+
+    def may_evict_more(self) -> None:
+        """Take note that something has become idle: where there was no room, there may be some."""
+        self._no_room.clear()
 
     def join(self, group: Group[T], timeout: float | None = None) -> Waiter[T]:
         """Serve a newcomer at once or let it wait; follow with :meth:`wait`, without a pause.
@@ -318,6 +323,7 @@ class Admission:
 
     def dispatch(self) -> None:
         """Serve whoever can be served: after every change, in the order of arrival."""
+        self._no_room.clear()
         if self._dispatching:
             self._again = True
             return
@@ -326,11 +332,9 @@ class Admission:
             self._again = True
             while self._again and self._groups:
                 self._again = False
-                # One look only takes room, so what finds none in it finds none later in it either.
                 self._no_room.clear()
                 self._serve_all()
         finally:
-            self._no_room.clear()
             self._dispatching = False
         if not self._groups:
             self.when_nobody_waits()

@@ -243,6 +243,7 @@ class Pool:
             return
         now = slot.idle_since = shelf.used_at = self._clock.time()
         self._idle.add(slot)
+        self.admission.may_evict_more()
         if not self._idle.timed:
             self._idle.wake_at(now + self._options.idle_timeout)
         if self._shrinking:
@@ -335,6 +336,7 @@ class Pool:
         slot.fresh = bool(shelf.waiters)
         slot.idle_since = self._clock.time()
         self._idle.add(slot)
+        self.admission.may_evict_more()
         self._idle.wake_at(slot.idle_since + self._options.idle_timeout)
         # Its room was taken for this key, so even one who starves elsewhere has no claim to it.
         self.admission.serve_first(shelf, even_if_blocked=True)
