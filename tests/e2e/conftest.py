@@ -19,6 +19,9 @@ Variant = Callable[..., Awaitable[str]]
 Start = Callable[..., Awaitable[ExecutorProcess]]
 
 
+both_engines = pytest.mark.parametrize("engine_host", ["docker", "podman"], indirect=True)
+
+
 def archive(dockerfile: str) -> bytes:
     """A build context with nothing in it but a Dockerfile."""
     stream = io.BytesIO()

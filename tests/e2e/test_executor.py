@@ -10,7 +10,7 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
-from tests.e2e.conftest import Start
+from tests.e2e.conftest import Start, both_engines
 from tests.support.executors import ExecutorProcess
 
 from lading.engine import Engine
@@ -30,6 +30,7 @@ async def containers(engine: Engine, executor: ExecutorProcess) -> list[str]:
     return [item.name for item in found if item.labels.get("lading.lock", "").startswith(lock)]
 
 
+@both_engines
 async def test_cold_then_warm(start: Start, probe: str, engine: Engine) -> None:
     executor = await start()
     first = await executor.execute(probe, {"name": "sbip"})
@@ -57,6 +58,7 @@ async def test_different_limits_are_different_containers(start: Start, probe: st
     assert one.headers["x-lading-container"] != other.headers["x-lading-container"]
 
 
+@both_engines
 async def test_a_task_is_sealed(start: Start, probe: str, engine: Engine, tmp_path: Path) -> None:
     executor = await start()
     reply = await executor.execute(probe, "x")
@@ -79,6 +81,7 @@ def _own_address() -> str:
     return socket.gethostbyname(socket.gethostname())
 
 
+@both_engines
 async def test_tasks_cannot_reach_each_other(start: Start, probe: str, engine: Engine) -> None:
     executor = await start("--network", "bridge")
     one = await executor.execute(probe, "x", mem=32)
@@ -179,6 +182,7 @@ async def test_idle_containers_are_removed(start: Start, probe: str, engine: Eng
     del container
 
 
+@both_engines
 async def test_idle_ones_make_room(start: Start, probe: str, engine: Engine) -> None:
     executor = await start("--cpu", "1", "--mem", "512")
     first = await executor.execute(probe, cpu=0.7)

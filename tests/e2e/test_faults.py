@@ -10,12 +10,13 @@ from pathlib import Path
 
 import psutil
 import pytest
-from tests.e2e.conftest import Start, Variant, archive
+from tests.e2e.conftest import Start, Variant, archive, both_engines
 from tests.e2e.test_executor import containers, records
 
 from lading.engine import Engine, State
 
 
+@both_engines
 async def test_never_prints_the_mark(start: Start, variant: Variant, engine: Engine) -> None:
     image = await variant("serve", "--no-mark")
     executor = await start("--start-timeout", "1.5")
@@ -53,6 +54,7 @@ async def test_mark_before_listening_and_mark_on_stderr(start: Start, variant: V
     assert (await executor.execute(loud, "loud")).msg == "loud"
 
 
+@both_engines
 async def test_exits_at_start(start: Start, variant: Variant) -> None:
     image = await variant("err", "no model in /models")
     executor = await start()
@@ -71,6 +73,7 @@ async def test_replies_500(start: Start, probe: str) -> None:
     assert (await executor.execute(probe, "x")).headers["x-lading-start"] == "warm"
 
 
+@both_engines
 async def test_hangs_and_is_replaced(start: Start, probe: str, engine: Engine) -> None:
     executor = await start("--request-timeout", "1")
     answer = await executor.execute(probe, {"sleep_ms": 60_000})
@@ -87,6 +90,7 @@ async def test_a_request_may_ask_for_less_time(start: Start, probe: str) -> None
     assert "500 ms" in answer.msg
 
 
+@both_engines
 async def test_killed_for_memory(start: Start, probe: str) -> None:
     executor = await start()
     answer = await executor.execute(probe, {"hog": 200 << 20}, mem=64)
@@ -129,6 +133,7 @@ async def test_replies_100_mb(start: Start, probe: str, tmp_path: Path) -> None:
     assert len(answer.msg) == 100 << 20
 
 
+@both_engines
 async def test_removed_while_idle(start: Start, probe: str, engine: Engine) -> None:
     executor = await start()
     name = (await executor.execute(probe, "x")).headers["x-lading-container"]

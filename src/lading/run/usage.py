@@ -93,7 +93,9 @@ class ControlGroups:
 
         def folder(controller: str) -> Path | None:
             group, mount = groups.get(controller), mounts.get(controller)
-            if group is None or mount is None:
+            # A process that has just ended is in version 1's root groups, and still in its own of
+            # version 2: each group must be the container's, or these would be the host's figures.
+            if group is None or mount is None or naming not in group:
                 return None
             inside, at = mount
             try:  # what is mounted may be a part of the hierarchy only, as in a container

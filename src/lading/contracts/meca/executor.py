@@ -14,10 +14,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 from lading.contracts.meca import MARK, PORT
-from lading.contracts.meca.launch import CONTRACT, Launcher, TaskKey, ensure_network
+from lading.contracts.meca.launch import CONTRACT, Launcher, TaskKey
 from lading.contracts.meca.metrics import Metrics
+from lading.contracts.meca.networks import Networks
 from lading.contracts.meca.stats import host_stats
 from lading.contracts.meca.task import NotSent, TaskReply, TaskServer
+from lading.engine.shield import to_the_end
 from lading.errors import (
     ContainerLost,
     LadingError,
@@ -87,7 +89,7 @@ class Executor:
         self._images = Images(engine)
         self._paused = False
         self._stopping = False
-        self._networks: set[str] = set()
+        self._networks = Networks(engine)
 
     async def __aenter__(self) -> Self:
         """Look at the engine and the GPUs, and open the pool."""
@@ -112,7 +114,7 @@ class Executor:
         """Take no new work, let what runs finish within ``drain`` seconds, remove everything."""
         self.stop_accepting()
         await self._pool.close(self.options.drain)
-        await self._remove_networks()
+        await self._networks.close()
 
     def _make_launcher(self) -> Launcher:
         return Launcher(self.options, self._info, self._owner.labels(), sealed=self._sealed)
@@ -278,40 +280,50 @@ class Executor:
         return Want(key, resources, begin)
 
     async def _start(self, key: TaskKey, image: ImageInfo, gpus: tuple[str, ...]) -> TaskServer:
-        wanted = self._launcher.network(micro_vm=key.micro_vm)
-        network = await ensure_network(self._engine, wanted)
-        if wanted is not None:
-            self._networks.add(network)
-        spec = self._launcher.spec(key, image, network, gpus)
-        run = Run(
+        attachment = await self._networks.attach(self._launcher.network(micro_vm=key.micro_vm))
+        try:
+            running = await start(
+                self._engine,
+                self._launcher.spec(key, image, attachment.network, gpus),
+                readiness=Readiness(mark=MARK, port=PORT, timeout=self.options.start_timeout),
+                records=self._records,
+                run=self._run(
+                    Kind.CONTAINER,
+                    key.image,
+                    image_id=image.id,
+                    cpus=key.limits.cpus,
+                    memory=key.limits.memory,
+                ),
+            )
+        except BaseException:
+            await to_the_end(self._networks.release(attachment))
+            raise
+        return TaskServer(
+            running,
+            image=key.image,
+            max_reply=self.options.max_output * MIB,
+            on_gone=lambda: self._networks.release(attachment),
+        )
+
+    def _run(self, kind: Kind, image: str, **columns: Any) -> Run:
+        return Run(
             id=new_id(),
-            kind=Kind.CONTAINER,
+            kind=kind,
             contract=CONTRACT,
             owner=self._owner.id,
-            name=key.image,
-            image=key.image,
-            image_id=image.id,
-            cpus=key.limits.cpus,
-            memory=key.limits.memory,
+            name=image,
+            image=image,
+            **columns,
         )
-        readiness = Readiness(mark=MARK, port=PORT, timeout=self.options.start_timeout)
-        running = await start(
-            self._engine, spec, readiness=readiness, records=self._records, run=run
-        )
-        return TaskServer(running, image=key.image, max_reply=self.options.max_output * MIB)
 
     async def _call(self, server: TaskServer, request: Request, request_id: str) -> TaskReply:
         if request.attestation:
             method, path, body = "GET", "/ra", b""
         else:
             method, path, body = "POST", "/run" if request.limits.sgx else "/", request.body
-        run = Run(
-            id=new_id(),
-            kind=Kind.CALL,
-            contract=CONTRACT,
-            owner=self._owner.id,
-            name=request.image,
-            image=request.image,
+        run = self._run(
+            Kind.CALL,
+            request.image,
             state=RunState.RUNNING,
             parent=server.run_id,
             input_bytes=len(request.body),
@@ -336,13 +348,6 @@ class Executor:
         size = len(reply.body)
         await self._records.finish_together(run.id, RunState.SUCCEEDED, output_bytes=size)
         return reply
-
-    async def _remove_networks(self) -> None:
-        for network in self._networks:
-            try:
-                await self._engine.remove_network(network)
-            except LadingError as error:  # another executor on this host uses it too
-                log.debug("network %s stays: %s", network, error)
 
 
 def _pool_options(options: ExecutorOptions) -> PoolOptions:

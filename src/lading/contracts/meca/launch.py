@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lading.contracts.meca import PORT
-from lading.engine import ContainerSpec, Device, Gpu, Limits, Mount, Network, NetworkSpec
+from lading.engine import ContainerSpec, Device, Gpu, Limits, Mount, NetworkSpec
 from lading.errors import NotSupported
 from lading.units import format_bytes, format_cores
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from lading.contracts.meca.options import ExecutorOptions
     from lading.contracts.meca.request import Request, TaskLimits
-    from lading.engine import Engine, EngineInfo, ImageInfo
+    from lading.engine import EngineInfo, ImageInfo
 
 __all__ = ["CONTRACT", "ENCLAVE_DEVICE", "Launcher", "TaskKey", "container_name"]
 
@@ -125,7 +125,7 @@ class Launcher:
         image : ImageInfo
             By its id, so that a tag moved meanwhile changes nothing.
         network : str
-            As :meth:`network` gave it.
+            Where it is attached.
         devices : tuple of str
             UUIDs of the GPUs that were reserved for it.
         """
@@ -156,19 +156,3 @@ class Launcher:
         if self._sealed and not micro_vm:
             return None
         return NetworkSpec(CLOSED_NETWORK, labels=self._labels, internal=True, isolated=True)
-
-
-async def ensure_network(engine: Engine, spec: NetworkSpec | None) -> str:
-    """Make sure that a network exists.
-
-    Returns
-    -------
-    str
-        What to attach a container to.
-    """
-    if spec is None:
-        return Network.NONE
-    existing = {network.name for network in await engine.networks()}
-    if spec.name not in existing:
-        await engine.create_network(spec)
-    return spec.name

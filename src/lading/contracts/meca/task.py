@@ -20,7 +20,7 @@ from lading.run.records import RunState
 from lading.units import format_seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from lading.run.lifecycle import Running
 
@@ -56,9 +56,19 @@ class TaskServer:
         As the caller named it, for messages.
     max_reply : int
         Most bytes of a reply.
+    on_gone : callable
+        Awaited once its container is removed.
     """
 
-    def __init__(self, running: Running, *, image: str, max_reply: int) -> None:
+    def __init__(
+        self,
+        running: Running,
+        *,
+        image: str,
+        max_reply: int,
+        on_gone: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        self._on_gone = on_gone
         self._running = running
         self._image = image
         self._max_reply = max_reply
@@ -88,6 +98,8 @@ class TaskServer:
         self._client.close()
         # A server that we end has done its duty; one that ended by itself is judged by its exit.
         await self._running.close(state=RunState.SUCCEEDED if self._running.alive else None)
+        if self._on_gone is not None:
+            await self._on_gone()
 
     async def _dial(self) -> Connection:
         return await open_socket(await self._running.connect(PORT))
