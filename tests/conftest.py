@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import inspect
 import os
 import tempfile
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,27 @@ def pytest_pycollect_makeitem(collector: pytest.Collector, name: str, obj: objec
     inner = getattr(getattr(obj, "hypothesis", None), "inner_test", obj)
     if name.startswith("test") and inspect.iscoroutinefunction(inner):
         pytest.mark.usefixtures("no_task_left_behind")(obj)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, object]:
+    """Cancel a coroutine test that takes too long, so that its fixtures can still clean up.
+
+    pytest-timeout would break off the event loop, and their clean-up would wait for it for ever.
+    """
+    test = pyfuncitem.obj
+    if inspect.iscoroutinefunction(test):
+        marker = pyfuncitem.get_closest_marker("timeout")
+        option = pyfuncitem.config.getoption("timeout", None)
+        limit = marker.args[0] if marker else option or pyfuncitem.config.getini("timeout")
+
+        @functools.wraps(test)
+        async def limited(**arguments: object) -> None:
+            async with asyncio.timeout(0.8 * float(limit) if limit else None):
+                await test(**arguments)
+
+        pyfuncitem.obj = limited
+    return (yield)
 
 
 def pytest_terminal_summary(

@@ -6,8 +6,8 @@ import pytest
 from tests.conformance.conftest import Make
 from tests.support.containers import call, ready
 
-from lading.engine import Engine, Network, NetworkInfo, NetworkSpec
-from lading.errors import EngineError, NameTaken
+from lading.engine import Container, Engine, Network, NetworkInfo, NetworkSpec
+from lading.errors import EngineError, NameTaken, NotSupported
 
 MakeNetwork = Callable[..., Awaitable[NetworkInfo]]
 
@@ -16,14 +16,27 @@ MakeNetwork = Callable[..., Awaitable[NetworkInfo]]
 async def make_network(
     engine: Engine, network_name: str, test_labels: dict[str, str]
 ) -> AsyncIterator[MakeNetwork]:
-    async def make_one(*, internal: bool = False, isolated: bool = False) -> NetworkInfo:
-        return await engine.create_network(
-            NetworkSpec(network_name, labels=test_labels, internal=internal, isolated=isolated)
+    names: list[str] = []
+
+    async def make_one(
+        suffix: str = "", *, internal: bool = False, isolated: bool = False
+    ) -> NetworkInfo:
+        spec = NetworkSpec(
+            f"{network_name}{suffix}", labels=test_labels, internal=internal, isolated=isolated
         )
+        made = await engine.create_network(spec)
+        names.append(spec.name)
+        return made
 
     yield make_one
-    # The containers go first: their fixture is set up later.
-    await engine.remove_network(network_name)
+    for name in names:
+        await engine.remove_network(name)
+
+
+@pytest.fixture
+def isolates(engine_kind: str) -> bool:
+    """Whether the engine can keep the containers of one network apart."""
+    return engine_kind != "podman"
 
 
 @pytest.fixture
@@ -80,9 +93,9 @@ async def test_reached_without_a_network(make: Make) -> None:
 
 @pytest.mark.parametrize("internal", [False, True])
 async def test_reached_on_a_network(
-    make_network: MakeNetwork, make: Make, network_name: str, internal: bool
+    make_network: MakeNetwork, make: Make, network_name: str, internal: bool, isolates: bool
 ) -> None:
-    await make_network(internal=internal, isolated=True)
+    await make_network(internal=internal, isolated=isolates)
     container = await make(network=network_name, ports=(8080,))
     await ready(container)
     assert await call(container, b"hello") == (200, b"hello")
@@ -112,18 +125,44 @@ async def test_before_the_start_nothing_listens(make: Make) -> None:
         await container.connect(8080)
 
 
+async def _dials(make: Make, network: str, server: Container) -> int:
+    """Exit code of a container that connects to a server: 0 if it could, 7 if not."""
+    [address] = (await server.inspect()).networks.values()
+    client = await make("connect", address, "8080", network=network)
+    code = (await client.wait()).code
+    # The server was there all the time.
+    assert await call(server, b"x") == (200, b"x")
+    return code
+
+
 @pytest.mark.parametrize(("isolated", "code"), [(False, 0), (True, 7)])
 async def test_isolated_containers_do_not_reach_each_other(
-    make_network: MakeNetwork, make: Make, network_name: str, isolated: bool, code: int
+    make_network: MakeNetwork,
+    make: Make,
+    network_name: str,
+    isolated: bool,
+    code: int,
+    isolates: bool,
 ) -> None:
-    await make_network(internal=True, isolated=isolated)
+    if isolated and not isolates:
+        with pytest.raises(NotSupported, match=network_name):
+            await make_network(isolated=True)
+        return
+    await make_network(isolated=isolated)
     server = await make(network=network_name, ports=(8080,))
     await ready(server)
-    address = (await server.inspect()).networks[network_name]
-    client = await make("connect", address, "8080", network=network_name)
-    assert (await client.wait()).code == code
-    # It was there all the time.
-    assert await call(server, b"x") == (200, b"x")
+    assert await _dials(make, network_name, server) == code
+
+
+@pytest.mark.parametrize("internal", [False, True])
+async def test_containers_of_two_networks_do_not_reach_each_other(
+    make_network: MakeNetwork, make: Make, network_name: str, internal: bool
+) -> None:
+    for suffix in ("a", "b"):
+        await make_network(suffix, internal=internal)
+    server = await make(network=f"{network_name}a", ports=(8080,))
+    await ready(server)
+    assert await _dials(make, f"{network_name}b", server) == 7
 
 
 async def test_sealed_off_it_reaches_nobody(make: Make) -> None:

@@ -61,6 +61,20 @@ def test(engine_host, test_id):
     assert status == 201, reply
 """
 
+HANGS = """
+import pytest
+
+@pytest.fixture
+async def resource():
+    yield
+    await asyncio.sleep(0)
+    print("cleaned up")
+
+@pytest.mark.timeout(1)
+async def test(resource):
+    await asyncio.Event().wait()
+"""
+
 NOTHING = """
 async def test():
     await asyncio.create_task(asyncio.sleep(0))
@@ -116,6 +130,13 @@ def test_a_leak_on_an_engine_fails_its_test(
     done = _run(tmp_path, body)
     assert done.returncode == 1, done.stdout + done.stderr
     assert f"left behind:\n  - {expected}" in done.stdout
+
+
+def test_a_test_that_hangs_is_cancelled_and_cleaned_up_after(tmp_path: Path) -> None:
+    done = _run(tmp_path, HANGS)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "TimeoutError" in done.stdout
+    assert "cleaned up" in done.stdout
 
 
 def test_what_leaves_nothing_passes(tmp_path: Path) -> None:

@@ -166,7 +166,7 @@ class ContainerState:
             while position < len(self._chunks):
                 position += 1
                 yield self._chunks[position - 1]
-            if not follow or self.exit is not None or self.removed:
+            if not follow or self.process is None or self.removed:
                 return
             await self.bell.wait()
             check()
