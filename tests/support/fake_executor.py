@@ -25,7 +25,6 @@ async def main(state: Path) -> None:
     with mock.patch.object(serve, "open_engine", fake):
         await serve.serve(
             ExecutorOptions(listen="127.0.0.1:0", state=str(state), drain=1),
-            EngineOptions(),
             announce=lambda address: print(address, flush=True),
         )
 

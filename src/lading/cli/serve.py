@@ -10,16 +10,14 @@ from typing import Annotated
 import typer
 
 from lading.cli import printing
-from lading.cli.knobs import Given, engine_options, flags
+from lading.cli.knobs import Given, flags
 from lading.cli.loop import Signals, run
 from lading.contracts.meca.options import ExecutorOptions, load
-from lading.settings import EngineOptions
 
 commands = typer.Typer(rich_markup_mode=None)
 
 
 @commands.command()
-@flags(EngineOptions, into="engine")
 @flags(ExecutorOptions, into="given")
 def serve(
     config: Annotated[
@@ -28,7 +26,6 @@ def serve(
     ] = None,
     *,
     given: Given,
-    engine: Given,
 ) -> None:
     """Serve task containers to others: the executor.
 
@@ -36,8 +33,8 @@ def serve(
     keeps it warm, and answers with what it replied. It takes no work after SIGTERM or Ctrl-C, lets
     what runs finish, and removes every container before it ends.
 
-    Each option is also a key of the configuration file (`idle_timeout: 5`) and a variable
-    (LADING_IDLE_TIMEOUT); a flag beats a variable, a variable the file.
+    Each option is also a key of the configuration file (`start_timeout: 5`) and a
+    variable (LADING_START_TIMEOUT); a flag beats a variable, a variable the file.
     """
     options, warnings = load(config, given)
     printing.log_to_stderr()
@@ -50,7 +47,7 @@ def serve(
             signals.cancels = False
             printing.note(f"serving on {address}")
 
-        await executor.serve(options, engine_options(engine), warnings=warnings, announce=announce)
+        await executor.serve(options, warnings=warnings, announce=announce)
 
     run(main, loop_factory=_loop_factory())
 

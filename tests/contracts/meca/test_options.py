@@ -49,6 +49,8 @@ def test_later_beats_earlier(tmp_path: Path) -> None:
         ("mem: many", "mem"),
         ("timeout: -1", "timeout"),
         ("network: wild", "network"),
+        ("type: podman", "engine"),
+        ("engine_timeout: 0", "engine_timeout"),
         ("cpu: .nan", "cpu"),
         ("- a\n- b", "keys and values"),
         ("a: [", "not YAML"),

@@ -100,7 +100,7 @@ def _add_steering(app: FastAPI, executor: Executor, stop: Callable[[], None]) ->
     async def update_config(request: Request) -> Response:
         """Change what tasks may use, while paused."""
         try:
-            changes = _read_changes(await request.body())
+            changes = _read_changes(await _read_body(request))
         except InputError as error:
             reply = _json(replies.BAD_CONFIG, 400)
             reply.headers["x-lading-error"] = str(error).encode("ascii", "replace").decode()
@@ -129,6 +129,16 @@ class _StopAfter(Response):
         self._stop()
 
 
+async def _read_body(request: Request) -> bytes:
+    body = b""
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > _CHANGES_SIZE:
+            raise InputError("", f"the body is larger than {_CHANGES_SIZE} bytes")
+    return body
+
+
+_CHANGES_SIZE = 64 * 1024
 _CHANGEABLE = {
     "timeout": "timeout",
     "cpu": "cpu",

@@ -15,7 +15,7 @@ from pydantic.dataclasses import dataclass as validated
 
 from lading.contracts.meca import EXECUTOR_PORT
 from lading.errors import ConfigError
-from lading.settings import from_environment, knob
+from lading.settings import EngineOptions, from_environment, knob
 
 __all__ = ["ExecutorOptions", "load"]
 
@@ -26,12 +26,14 @@ MEBIBYTE = "MiB"
 
 @validated(frozen=True, config=ConfigDict(extra="forbid", allow_inf_nan=False))
 @dataclass(frozen=True)
-class ExecutorOptions:
-    """The executor's configuration; the first six are those of the original's file."""
+class ExecutorOptions(EngineOptions):
+    """The executor's configuration: which engine, and what it lends to whom, and how."""
 
     type: str = knob(
         "docker",
-        "Which container engine: docker, podman, auto (whichever answers), or an address.",
+        "Kept for the original's files, where it is always docker: an engine with Docker's "
+        "interface. Which one is --engine's to say.",
+        metavar="docker",
     )
     timeout: Positive = knob(
         1.0, "Minutes that a warm container may idle before it is removed.", metavar="MINUTES"
@@ -184,6 +186,16 @@ def load(
 
 
 def _check(options: ExecutorOptions, origin: Mapping[str, str]) -> None:
+    if options.type != "docker":
+        raise ConfigError(
+            f"{origin['type']}: type",
+            f"{options.type!r} is not docker, the only type there is",
+            fix="choose the engine by 'engine': docker, podman, or an address",
+        )
+    if options.engine_timeout <= 0:
+        raise ConfigError(
+            f"{origin['engine_timeout']}: engine_timeout", "must be seconds, more than 0"
+        )
     if options.network not in ("auto", "sealed", "bridge"):
         raise ConfigError(
             f"{origin['network']}: network",

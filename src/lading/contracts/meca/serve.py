@@ -17,7 +17,7 @@ from lading.engine.discovery import open_engine
 from lading.errors import ConfigError
 from lading.run.ownership import Owner, SweepReport, sweep
 from lading.run.records import Records, records_path
-from lading.settings import EngineOptions, state_directory
+from lading.settings import state_directory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -105,7 +105,6 @@ def _bind(host: str, port: int) -> socket.socket:
 
 async def serve(
     options: ExecutorOptions,
-    engine_options: EngineOptions,
     *,
     warnings: Sequence[str] = (),
     announce: Callable[[str], None] = lambda _: None,
@@ -115,7 +114,6 @@ async def serve(
     Parameters
     ----------
     options : ExecutorOptions
-    engine_options : EngineOptions
     warnings : sequence of str
         Logged first.
     announce : callable
@@ -132,7 +130,7 @@ async def serve(
     state = state_directory({"LADING_STATE": options.state}) if options.state else state_directory()
     listener = _bind(host, port)
     with contextlib.closing(listener), _records(state) as records:
-        async with await open_engine(engine_options) as engine:
+        async with await open_engine(options) as engine:
             with _owner(state) as owner:
                 _log_sweep(await sweep(engine, state, records))
                 async with Executor(engine, options, records=records, owner=owner) as executor:
