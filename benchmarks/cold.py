@@ -26,6 +26,7 @@ def cold_figures(setting: Setting, wanted: set[str]) -> Iterator[Figure]:
     """Measure one cold start, eight at once, or both."""
     flags = ("--cpu", "2", "--mem", "2048", "--queue", "100")
     with setting.executor(*flags) as executor:
+        executor.forget_warm()  # another one may have been used before
         if "cold" in wanted:
             yield _cold(setting, executor)
         if "eight" in wanted:
