@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from pathlib import Path
 
 import pytest
 from tests.images.build import ensure_probe
 from tests.support import engines
 from tests.support.executors import executor_process
-from tests.support.private_engine import private_docker
+from tests.support.private_dockerd import private_dockerd
 
 
 @pytest.mark.timeout(180)
 async def test_engine_stopped_and_started_again(tmp_path: Path) -> None:
-    if os.geteuid():
-        pytest.skip("a private dockerd needs root")
-    async with private_docker() as docker:
-        if docker is None:
-            pytest.skip(f"no dockerd to start and stop: {engines.INSTALL['docker']}")
+    async with private_dockerd() as docker:
         probe = await asyncio.to_thread(ensure_probe, docker.host)
         async with executor_process(docker.host, tmp_path) as executor:
             first = await executor.execute(probe, "before")
