@@ -103,18 +103,21 @@ class DockerContainer:
                 if condition == "next-exit":
                     # The engine answers as soon as it watches, and only then: what ended before
                     # that shows now, and what ends later ends the answer.
-                    ended = (await self.inspect()).exit
+                    ended = (await self._look_unless_leaving()).exit
                     if ended is not None:
                         return ended
                 await response.read()
-            found = await self._look()
-            if is_leaving(found):
-                raise ContainerNotFound(f"container {self._name} was removed meanwhile")
-            info = await self._read(found)
+            info = await self._look_unless_leaving()
             if info.exit is not None:
                 return info.exit
             # It was not started yet: "not running" was true too early.
             condition = "next-exit" if info.state is State.CREATED else "not-running"
+
+    async def _look_unless_leaving(self) -> ContainerInfo:
+        found = await self._look()
+        if is_leaving(found):
+            raise ContainerNotFound(f"container {self._name} was removed meanwhile")
+        return await self._read(found)
 
     async def logs(
         self, *, follow: bool = False, tail: int | None = None
