@@ -133,6 +133,8 @@ class ExecuteCall:
         except LadingError as error:
             log.info("%s: %s: %s", request_id, type(error).__name__, error)
             return self._failure(error, request_id)
+        except _CallerGone:
+            raise
         except Exception:
             log.exception("%s: a fault of ours", request_id)
             fault = LadingError(
