@@ -134,7 +134,7 @@ RULES: tuple[Rule, ...] = (
     # Pulling: the registry's words, through the engine.
     _rule(
         _image(errors.ImageDenied, _LOGIN),
-        r"unauthorized|authentication required|no basic auth|access denied|denied:|forbidden"
+        r"unauthorized|authentication required|no basic auth|(?<!permission )\bdenied\b|forbidden"
         r"|invalid username/password|incorrect username|status(?: code)?:? 40[13]\b"
         r"|40[13] \((?:unauthorized|forbidden)\)",
         things=_PULL,
