@@ -5,7 +5,8 @@
     LadingError                      1  500
     ├── InputError                   2  400   what the caller gave can't be used; names the field
     │   ├── ConfigError              2  400   ... in a configuration file, flag or variable
-    │   └── InvalidLimit             2  400   ... a resource limit
+    │   ├── InvalidLimit             2  400   ... a resource limit
+    │   └── RequestTooLarge          2  413
     ├── EngineError                 69  502   the container engine said no
     │   ├── EngineUnreachable       69  503
     │   ├── EngineTooOld            69  503
@@ -78,6 +79,7 @@ __all__ = [
     "RecordNotFound",
     "ReplyBroken",
     "ReplyTooLarge",
+    "RequestTooLarge",
     "RunError",
     "TaskFailed",
     "TimedOut",
@@ -134,6 +136,12 @@ class ConfigError(InputError):
 
 class InvalidLimit(InputError):
     """A resource limit is no number, or not a possible one."""
+
+
+class RequestTooLarge(InputError):
+    """The request's body is larger than what is accepted."""
+
+    http_status = 413
 
 
 class EngineError(LadingError):

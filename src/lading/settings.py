@@ -1,7 +1,7 @@
 """Option sets: frozen, each knob spelled once, and the only reader of the environment.
 
 A knob is a dataclass field made by :func:`knob`: its name gives the key in the configuration file
-(``idle_timeout``), the flag (``--idle-timeout``) and the variable (``LADING_IDLE_TIMEOUT``); its
+(``start_timeout``), the flag (``--start-timeout``) and the variable (``LADING_START_TIMEOUT``); its
 help text is the one in ``--help`` and in the reference. Later beats earlier: default, file,
 variable, flag.
 """

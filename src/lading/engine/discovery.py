@@ -21,7 +21,7 @@ from lading.engine.registry_auth import docker_config
 from lading.errors import ConfigError, EngineUnreachable
 from lading.settings import EngineOptions, environment
 
-__all__ = ["Candidate", "candidates", "open_engine"]
+__all__ = ["Candidate", "candidates", "open_engine", "open_first"]
 
 _DEFAULT_CONTEXT = "default"
 _SCHEMES = ("unix://", "tcp://", "http://", "https://", "ssh://", "npipe://")
@@ -111,8 +111,15 @@ async def open_engine(options: EngineOptions, env: Mapping[str, str] | None = No
         It is at an address of a kind that we can't use.
     """
     env = environment() if env is None else env
+    return await open_first(await asyncio.to_thread(candidates, options, env), options, env)
+
+
+async def open_first(
+    places: list[Candidate], options: EngineOptions, env: Mapping[str, str]
+) -> Engine:
+    """Connect to the first that answers; see :func:`open_engine`."""
     tried: list[tuple[Candidate, EngineUnreachable]] = []
-    for candidate in await asyncio.to_thread(candidates, options, env):
+    for candidate in places:
         try:
             return await DockerEngine.open(
                 candidate.address, timeout=options.engine_timeout, tls=candidate.tls, env=env

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -189,7 +190,8 @@ def unreachable(address: str, what: str, error: OSError) -> EngineError:
             f"{what}: there is no engine at {address} (no such socket)",
             fix="start it, or name another with --engine or DOCKER_HOST",
         )
-    reason = error.strerror or str(error) or type(error).__name__
+    # asyncio replaces the system's words by its own.
+    reason = os.strerror(error.errno) if error.errno else str(error) or type(error).__name__
     return EngineUnreachable(
         f"{what}: the engine at {address} is not reachable: {reason}",
         fix="see whether it runs (docker info, podman info), or name another with --engine",

@@ -107,7 +107,9 @@ class Credentials:
         auths = {_host(name): (name, entry) for name, entry in _section(config, "auths").items()}
         for key in keys:
             server, entry = auths.get(_host(key), (key, {}))
-            helper = helpers.get(key) or helpers.get(_host(key)) or config.get("credsStore")
+            helper = helpers.get(key) or helpers.get(_host(key))
+            if "/" not in key or key == _HUB:  # the store knows registries, not parts of them
+                helper = helper or config.get("credsStore")
             if helper and (auth := await self._ask(str(helper), server)):
                 return auth
             if auth := _stored(server, entry):
@@ -122,19 +124,23 @@ class Credentials:
                 stderr=asyncio.subprocess.PIPE, env=dict(self._env),
             )  # fmt: skip
         except OSError as error:
-            self.problems.append(f"{program}: {error.strerror}")
+            self._problem(f"{program}: {error.strerror}")
             return None
         try:
             async with asyncio.timeout(_HELPER_SECONDS):
                 out, err = await process.communicate(server.encode())
         except TimeoutError:
-            self.problems.append(f"{program}: no answer within {_HELPER_SECONDS} s")
+            self._problem(f"{program}: no answer within {_HELPER_SECONDS} s")
             return None
         finally:
             if process.returncode is None:
                 process.kill()
                 await process.wait()
         return self._read(program, server, process.returncode, out, err)
+
+    def _problem(self, text: str) -> None:
+        if text not in self.problems:
+            self.problems.append(text)
 
     def _read(
         self, program: str, server: str, code: int | None, out: bytes, err: bytes
@@ -144,14 +150,14 @@ class Credentials:
                 reply = json.loads(out)
                 user, secret = str(reply["Username"]), str(reply["Secret"])
             except (ValueError, KeyError, TypeError):
-                self.problems.append(f"{program}: its reply is not what the protocol says")
+                self._problem(f"{program}: its reply is not what the protocol says")
                 return None
             if user == _TOKEN_USER:
                 return RegistryAuth(server, identity_token=secret)
             return RegistryAuth(server, user, secret)
         words = (out or err).decode(errors="replace").strip()
         if "credentials not found" not in words:
-            self.problems.append(f"{program}: {words or f'exit code {code}'}")
+            self._problem(f"{program}: {words or f'exit code {code}'}")
         return None
 
 
@@ -186,7 +192,7 @@ def _stored(server: str, entry: Any) -> RegistryAuth | None:
     user, password = str(entry.get("username") or ""), str(entry.get("password") or "")
     if text := entry.get("auth"):
         try:
-            user, _, password = base64.b64decode(text).decode().partition(":")
+            user, _, password = base64.b64decode(text, validate=True).decode().partition(":")
         except (binascii.Error, ValueError, TypeError):
             raise ConfigError(
                 f"auths.{server}.auth", "it is not user:password in base64", fix="log in again"

@@ -16,7 +16,16 @@ from typing import TYPE_CHECKING
 
 from lading.contracts.meca import replies
 from lading.contracts.meca.request import Request, read_request
-from lading.errors import InputError, InvalidLimit, LadingError, NotAccepting, RunError, TaskFailed
+from lading.errors import (
+    InputError,
+    InvalidLimit,
+    LadingError,
+    NotAccepting,
+    QueueFull,
+    RequestTooLarge,
+    RunError,
+    TaskFailed,
+)
 from lading.units import MIB, format_bytes
 
 if TYPE_CHECKING:
@@ -24,7 +33,7 @@ if TYPE_CHECKING:
 
     from lading.contracts.meca.executor import Executor, Reply
 
-__all__ = ["ExecuteCall", "PayloadTooLarge", "TooBusy", "problem"]
+__all__ = ["ExecuteCall", "problem"]
 
 log = logging.getLogger("lading.meca")
 
@@ -35,19 +44,6 @@ _DISCARD_FOR = 5.0
 """Seconds for which the rest of a body that is too large is read and forgotten."""
 
 Header = tuple[bytes, bytes]
-
-
-class PayloadTooLarge(InputError):
-    """The request's body is larger than the operator allows."""
-
-    http_status = 413
-
-
-class TooBusy(InputError):
-    """The bodies of the requests that are here already take all the memory meant for them."""
-
-    exit_code = 75
-    http_status = 503
 
 
 class _CallerGone(Exception):  # never leaves this module
@@ -163,7 +159,7 @@ class ExecuteCall:
             (b"content-type", replies.JSON.encode()),
             (b"x-lading-error", _header_text(error)),
         ]
-        if isinstance(error, PayloadTooLarge | TooBusy):
+        if isinstance(error, RequestTooLarge):
             text = replies.outcome(success=False, message=str(error))
             return error.http_status, headers, text
         if isinstance(error, InputError) and not isinstance(error, InvalidLimit):
@@ -180,7 +176,7 @@ def _header_text(error: LadingError) -> bytes:
 async def _read(held: _Held, scope: Scope, receive: Receive) -> bytes:
     try:
         return await held.read(scope, receive)
-    except PayloadTooLarge:
+    except RequestTooLarge:
         if not any(name == b"expect" for name, _ in scope["headers"]):
             await held.discard_rest(receive)
         raise
@@ -235,14 +231,14 @@ class _Held:
 
     def _take(self, size: int) -> None:
         if size > self._limit:
-            raise PayloadTooLarge(
+            raise RequestTooLarge(
                 "", f"the request is larger than the limit of {format_bytes(self._limit)}"
             )
         more = size - self._size
         if more <= 0:
             return
         if self._bodies.held + more > self._bodies.limit:
-            raise TooBusy("", "too many large requests are here already", fix="try again later")
+            raise QueueFull("too many large requests are here already", fix="try again later")
         self._bodies.held += more
         self._size = size
 

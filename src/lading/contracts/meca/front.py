@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Front", "is_loopback"]
 
-_OPEN_PATHS = frozenset({"/health"})
-"""What a probe may ask without a token."""
+_OPEN_PATHS = frozenset({"/health", "/docs", "/openapi.json"})
+"""What a probe may ask, and a browser may read, without a token."""
 
 _MAX_ID = 128
 

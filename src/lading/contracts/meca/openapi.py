@@ -166,7 +166,6 @@ def _execute_original() -> dict[str, Any]:
             "200": _json("The task's reply, or why it failed.", _OUTCOME),
             "400": _json("Not JSON, or no id; X-Lading-Error names the field.", _TEXT),
             "413": _json("The request is too large.", _OUTCOME),
-            "503": _json("Too many large requests are here already.", _OUTCOME),
         },
         "original",
     )

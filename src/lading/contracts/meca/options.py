@@ -108,8 +108,8 @@ class ExecutorOptions(EngineOptions):
     egress: bool = knob(False, "Let tasks reach the network; without it they reach nothing.")
     network: str = knob(
         "auto",
-        "How tasks are reached: sealed (no network at all), bridge (the engine network "
-        "'mecanywhere', closed), or auto (sealed where it can be done).",
+        "How tasks are reached: sealed (no network at all), bridge (a closed network of the "
+        "engine, where they can't reach each other), or auto (sealed where it can be done).",
         metavar="MODE",
     )
     max_input: Annotated[int, Gt(0)] = knob(

@@ -164,9 +164,19 @@ class TaskServer:
             )
         return TaskReply(content, response.headers.get("content-type", "text/plain"))
 
+    async def _listens(self) -> bool:
+        """Whether it still takes connections, so that nobody has to wait for its end."""
+        try:
+            (await self._running.connect(PORT)).close()
+        except (OSError, LadingError):
+            return False
+        return True
+
     async def _why(self, error: ConnectionError, *, heard: bool) -> LadingError:
         """Find out what broke the connection: usually the container's end."""
-        ended = await self._running.explain(_AFTERMATH)
+        ended = None
+        if not await self._listens():
+            ended = await self._running.explain(_AFTERMATH)
         if ended is None:
             when = "in the middle of its reply" if heard else "without a reply"
             return ReplyBroken(
