@@ -99,6 +99,12 @@ def _tcp(host: str, port: int | None, tls: Tls | None) -> Dial:
     else:
         import ssl  # noqa: PLC0415 - 10 ms that most users don't need
 
+        if not tls.folder.is_dir():
+            raise ConfigError(
+                "DOCKER_CERT_PATH",
+                f"there is no folder {tls.folder} with certificates",
+                fix="name the one that has ca.pem, cert.pem and key.pem",
+            )
         try:
             ca = tls.folder / "ca.pem"
             context = ssl.create_default_context(cafile=str(ca) if ca.exists() else None)
@@ -109,7 +115,7 @@ def _tcp(host: str, port: int | None, tls: Tls | None) -> Dial:
                 context.load_cert_chain(tls.folder / "cert.pem", tls.folder / "key.pem")
         except OSError as error:  # ssl.SSLError is one, too
             raise ConfigError(
-                str(tls.folder), f"its certificates can't be used: {error}", fix="see docker --help"
+                str(tls.folder), f"its certificates can't be used: {error}", fix="make them anew"
             ) from error
 
     async def dial() -> Connection:

@@ -190,8 +190,9 @@ def unreachable(address: str, what: str, error: OSError) -> EngineError:
             f"{what}: there is no engine at {address} (no such socket)",
             fix="start it, or name another with --engine or DOCKER_HOST",
         )
-    # asyncio replaces the system's words by its own.
-    reason = os.strerror(error.errno) if error.errno else str(error) or type(error).__name__
+    # asyncio replaces the system's words by its own; TLS has numbers of its own.
+    system = error.errno if isinstance(error, ConnectionError) else None
+    reason = os.strerror(system) if system else str(error) or type(error).__name__
     return EngineUnreachable(
         f"{what}: the engine at {address} is not reachable: {reason}",
         fix="see whether it runs (docker info, podman info), or name another with --engine",

@@ -129,6 +129,15 @@ def _rule(
 
 
 RULES: tuple[Rule, ...] = (
+    _rule(
+        _plain(
+            errors.EngineUnreachable,
+            "it wants TLS: set DOCKER_TLS_VERIFY=1, and DOCKER_CERT_PATH to the folder with "
+            "ca.pem, cert.pem and key.pem",
+        ),
+        r"http request to an https server",
+        things=frozenset(Thing),
+    ),
     # Building: whatever goes wrong in the middle is the build's failure.
     _rule(_image(errors.BuildFailed), things=_BUILD),
     # Pulling: the registry's words, through the engine.

@@ -190,9 +190,11 @@ async def test_too_old(env: dict[str, str], home: Path) -> None:
 
 
 async def test_newer_than_we_know_is_spoken_to_as_we_know(env: dict[str, str], home: Path) -> None:
-    async with answering(home / "e.sock", ApiVersion="1.52", Version="29.0") as address:
-        async with await open_engine(EngineOptions(address), env) as engine:
-            assert (await engine.info()).api_version == "1.43"
+    async with (
+        answering(home / "e.sock", ApiVersion="1.52", Version="29.0") as address,
+        await open_engine(EngineOptions(address), env) as engine,
+    ):
+        assert (await engine.info()).api_version == "1.43"
 
 
 @pytest.mark.parametrize(

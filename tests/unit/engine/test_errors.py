@@ -17,6 +17,12 @@ BUILD = Call("building image me/task", Thing.BUILD, "me/task")
 
 SEEN: list[tuple[Call, int | None, str, type[errors.EngineError]]] = [
     # Docker 20.10.
+    (
+        Call("connecting"),
+        400,
+        "Client sent an HTTP request to an HTTPS server.",
+        errors.EngineUnreachable,
+    ),
     (CONTAINER, 404, "No such image: nope/nope:1", errors.ImageNotFound),
     (
         CONTAINER,
@@ -68,8 +74,8 @@ SEEN: list[tuple[Call, int | None, str, type[errors.EngineError]]] = [
         PULL,
         404,
         (
-            "pull access denied for me/task, repository does not exist or may require 'docker login':"
-            " denied: requested access to the resource is denied"
+            "pull access denied for me/task, repository does not exist or may require "
+            "'docker login': denied: requested access to the resource is denied"
         ),
         errors.ImageDenied,
     ),
@@ -122,8 +128,9 @@ SEEN: list[tuple[Call, int | None, str, type[errors.EngineError]]] = [
         CONTAINER,
         500,
         (
-            'creating container storage: the container name "a" is already in use by 8ab0. You have '
-            "to remove that container to be able to reuse that name: that name is already in use"
+            'creating container storage: the container name "a" is already in use by 8ab0. '
+            "You have to remove that container to be able to reuse that name: that name is "
+            "already in use"
         ),
         errors.NameTaken,
     ),
@@ -175,7 +182,6 @@ def test_what_was_seen(
 
 # Not said by the engine in so many words: found by us, before or after.
 ELSEWHERE = {
-    errors.EngineUnreachable,
     errors.EngineTooOld,
     errors.ImageFileNotFound,
     errors.ImageError,
