@@ -1,4 +1,4 @@
-"""A Docker engine of a test's own, that may be stopped, started, killed and configured."""
+"""A Docker engine of a test's own, that may be stopped, started and configured."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import contextlib
 import json
 import os
 import shutil
-import signal
 import tempfile
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -76,16 +75,9 @@ class PrivateDockerd:
 
     async def stop(self) -> None:
         """Stop it as an operator would; its containers end, too."""
-        await self._end(signal.SIGTERM)
-
-    async def kill(self) -> None:
-        """End it without a chance to say goodbye; its containers run on."""
-        await self._end(signal.SIGKILL)
-
-    async def _end(self, number: signal.Signals) -> None:
         process, self._process = self._process, None
         if process is not None and process.returncode is None:
-            process.send_signal(number)
+            process.terminate()
             async with asyncio.timeout(_SECONDS):
                 await process.wait()
 
