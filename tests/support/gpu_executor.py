@@ -1,7 +1,7 @@
 """An executor on the fake engine with a GPU driver, as a program: `gpu_executor STATE_DIRECTORY`.
 
-A process of its own, because the management library is found when it is first loaded. Prints a line
-of JSON each: the devices of a first task, of a second, the refusal of a third that wants three, and
+A process of its own, because the management library is found when it is first loaded. It lends its
+GPUs only after a reconfiguration. Prints a line of JSON each: the devices of a first task, of a second, the refusal of a third that wants three, and
 the statistics meanwhile.
 """
 
@@ -32,8 +32,11 @@ async def main(state: Path) -> None:
     engine = FakeEngine(images=[probe_image()], gpu_driver=True)
     owner = Owner.claim(state)
     records = Records(records_path(state))
-    options = ExecutorOptions(has_gpu=True)
+    options = ExecutorOptions(has_gpu=False)
     async with Executor(engine, options, records=records, owner=owner) as executor:
+        await executor.pause()
+        await executor.update({"cpu": 2.0, "mem": 512, "has_gpu": True})
+        await executor.unpause()
         for number in (1, 2):
             reply = await executor.execute(wants(1, 32 + number), f"r{number}")
             gpus = engine.spec_of(reply.container).gpus

@@ -192,6 +192,13 @@ class GpuMonitor:
         self._read_at: float | None = None
         self._reading = asyncio.Lock()
 
+    def watch(self, gpus: Sequence[Gpu]) -> None:
+        """Look at these from now on, instead."""
+        self.gpus = tuple(gpus)
+        self._uuids = tuple(gpu.uuid for gpu in gpus)
+        self._idle = ()
+        self._read_at = None
+
     def idle(self) -> tuple[str, ...]:
         """The UUIDs of those that were idle at the last reading; none before the first."""
         return self._idle

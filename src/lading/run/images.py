@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from weakref import WeakKeyDictionary
 
 from lading.engine.base import Engine, Progress
 from lading.engine.shield import to_the_end
 from lading.engine.spec import ImageInfo, PullStatus
-from lading.errors import ImageNotFound
+from lading.errors import ImageNotFound, QueueFull
 
 __all__ = ["Images", "pull_if_absent"]
 
@@ -18,11 +19,13 @@ _FRESH = 1.0
 """Seconds after which the engine is asked again: a tag may have moved to another image."""
 _REMEMBERED = 1000
 """References to remember."""
+_AT_ONCE = 4
+"""Images to pull at the same time: more would only share the same line."""
 
 
 @dataclass(eq=False)
 class _Flight:
-    """One look for an image, and who waits for it."""
+    """One look for an image, or one pull, and who waits for it."""
 
     waiters: int = 0
     listeners: list[Progress] = field(default_factory=list)
@@ -41,13 +44,19 @@ class Images:
     engine : Engine
     fresh : float
         Seconds that an answer of the engine is believed.
+    limit : int or None
+        How many may wait for pulls at most, all images together; None: as many as come.
     """
 
-    def __init__(self, engine: Engine, *, fresh: float = _FRESH) -> None:
+    def __init__(self, engine: Engine, *, fresh: float = _FRESH, limit: int | None = None) -> None:
         self._engine = engine
         self._fresh = fresh
+        self._limit = limit
         self._known: dict[str, tuple[float, ImageInfo]] = {}
-        self._flights: dict[str, _Flight] = {}
+        self._looks: dict[str, _Flight] = {}
+        self._pulls: dict[str, _Flight] = {}
+        self._waiting = 0
+        self._turns = asyncio.Semaphore(_AT_ONCE)
 
     def known(self, ref: str) -> ImageInfo | None:
         """Return what the engine said within the last second, without asking it."""
@@ -70,13 +79,39 @@ class Images:
         ------
         ImageNameInvalid, ImageNotFound, ImageDenied, ImagePullFailed
             It can't be had, in the words of who refused.
+        QueueFull
+            It has to be pulled, and as many as may wait for pulls already.
         """
         if (found := self.known(ref)) is not None:
             return found
-        flight = self._flights.get(ref)
+        try:
+            found = await self._share(self._looks, ref, self._look, None)
+        except ImageNotFound:
+            if self._limit is not None and self._waiting >= self._limit:
+                raise QueueFull(
+                    f"image {ref!r} has to be pulled, and {self._waiting} requests wait for "
+                    "pulls already, which is as many as may",
+                    fix="try again later, or pull it on the host before",
+                ) from None
+            self._waiting += 1
+            try:
+                found = await self._share(self._pulls, ref, self._pull, progress)
+            finally:
+                self._waiting -= 1
+        return found
+
+    async def _share(
+        self,
+        flights: dict[str, _Flight],
+        ref: str,
+        work: Callable[[str, _Flight], Coroutine[None, None, ImageInfo]],
+        progress: Progress | None,
+    ) -> ImageInfo:
+        """Do something once for all who want it now."""
+        flight = flights.get(ref)
         if flight is None:
-            flight = self._flights[ref] = _Flight()
-            flight.task = asyncio.create_task(self._look(ref, flight), name=f"image {ref}")
+            flight = flights[ref] = _Flight()
+            flight.task = asyncio.create_task(work(ref, flight), name=f"image {ref}")
         assert flight.task is not None
         flight.waiters += 1
         if progress is not None:
@@ -87,28 +122,26 @@ class Images:
             flight.waiters -= 1
             if progress is not None:
                 flight.listeners.remove(progress)
-            if flight.waiters == 0 and not flight.task.done():
-                self._leave(ref, flight)
-                flight.task.cancel()
-                await to_the_end(_ended(flight.task))
+            if flight.task.done() or flight.waiters == 0:
+                if flights.get(ref) is flight:
+                    del flights[ref]
+                if not flight.task.done():
+                    flight.task.cancel()
+                    await to_the_end(_ended(flight.task))
 
-    async def _look(self, ref: str, flight: _Flight) -> ImageInfo:
-        try:
-            try:
-                found = await self._engine.image(ref)
-            except ImageNotFound:
-                found = await self._engine.pull(ref, flight.tell)
-            self._known.pop(ref, None)
-            self._known[ref] = (time.monotonic(), found)
-            if len(self._known) > _REMEMBERED:
-                del self._known[next(iter(self._known))]
-            return found
-        finally:
-            self._leave(ref, flight)
+    async def _look(self, ref: str, _: _Flight) -> ImageInfo:
+        return self._remember(ref, await self._engine.image(ref))
 
-    def _leave(self, ref: str, flight: _Flight) -> None:
-        if self._flights.get(ref) is flight:
-            del self._flights[ref]
+    async def _pull(self, ref: str, flight: _Flight) -> ImageInfo:
+        async with self._turns:
+            return self._remember(ref, await self._engine.pull(ref, flight.tell))
+
+    def _remember(self, ref: str, found: ImageInfo) -> ImageInfo:
+        self._known.pop(ref, None)
+        self._known[ref] = (time.monotonic(), found)
+        if len(self._known) > _REMEMBERED:
+            del self._known[next(iter(self._known))]
+        return found
 
 
 async def _ended(task: asyncio.Task[ImageInfo]) -> None:

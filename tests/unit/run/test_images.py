@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from lading.engine import PullStatus
-from lading.errors import ImageDenied, ImageNotFound
+from lading.errors import ImageDenied, ImageNotFound, QueueFull
 from lading.run.images import Images, pull_if_absent
 from lading.testing import FakeEngine, FakeImage, FakeProcess, FakeRegistry
 
@@ -85,3 +85,27 @@ async def test_a_failure_is_everybodys_and_not_remembered(engine: FakeEngine) ->
     assert [type(result) for result in results] == [ImageDenied] * 3
     engine.registry.publish("secret:1", FakeImage("secret:1", program))
     assert (await images.have("secret:1")).tags
+
+
+async def test_no_more_wait_for_pulls_than_may(engine: FakeEngine) -> None:
+    images = Images(engine, limit=2)
+    results = await asyncio.gather(
+        *(images.have("far:1") for _ in range(5)), images.have("here:1"), return_exceptions=True
+    )
+    assert [type(result) for result in results[2:5]] == [QueueFull] * 3
+    assert not any(isinstance(result, Exception) for result in (*results[:2], results[5]))
+
+
+async def test_few_are_pulled_at_once(engine: FakeEngine) -> None:
+    refs = [f"far:{number}" for number in range(9)]
+    for ref in refs:
+        engine.registry.publish(ref, FakeImage(ref, program))
+    images = Images(engine)
+    tasks = [asyncio.create_task(images.have(ref)) for ref in refs]
+    while len(engine.registry.pulls) < 4:
+        await asyncio.sleep(0)
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert len(engine.registry.pulls) == 4
+    await asyncio.gather(*tasks)
+    assert len(engine.registry.pulls) == 9

@@ -41,7 +41,7 @@ from lading.units import MIB
 if TYPE_CHECKING:
     from lading.contracts.meca.options import ExecutorOptions
     from lading.contracts.meca.request import Request
-    from lading.engine import Engine, EngineInfo, ImageInfo
+    from lading.engine import Engine, EngineInfo, ImageInfo, PullStatus
     from lading.run.ownership import Owner
     from lading.run.records import Records
 
@@ -86,7 +86,7 @@ class Executor:
         self._engine = engine
         self._records = records
         self._owner = owner
-        self._images = Images(engine)
+        self._images = Images(engine, limit=options.queue)
         self._paused = False
         self._stopping = False
         self._networks = Networks(engine)
@@ -199,7 +199,7 @@ class Executor:
         options = dataclasses.replace(self.options, **changes)
         if options.has_gpu and not self.options.has_gpu:
             self._gpus = await asyncio.to_thread(inventory)
-            self._monitor = GpuMonitor(self._gpus.gpus)
+            self._monitor.watch(self._gpus.gpus)
         self.options = options
         self._pool.reconfigure(total=self._lent(options), options=_pool_options(options))
         self._launcher = self._make_launcher()
@@ -271,13 +271,28 @@ class Executor:
         self._launcher.check(request)
         if limits.gpus and not self._info.gpu_driver:
             raise _no_gpu_driver(self._info)
-        image = self._images.known(request.image) or await self._images.have(request.image)
+        image = self._images.known(request.image) or await self._have(request.image)
         key = TaskKey(request.image, image.id, request.micro_vm, limits)
 
         async def begin(reservation: Reservation) -> TaskServer:
             return await self._start(key, image, reservation.gpus)
 
         return Want(key, resources, begin)
+
+    async def _have(self, ref: str) -> ImageInfo:
+        """Find or pull an image; a pull has no deadline but the caller's patience, and is told."""
+        told = False
+
+        def tell(status: PullStatus) -> None:
+            nonlocal told
+            if not told:
+                told = True
+                log.info("pulling %s: %s", ref, status.text)
+
+        image = await self._images.have(ref, tell)
+        if told:
+            log.info("pulled %s: %s", ref, image.id)
+        return image
 
     async def _start(self, key: TaskKey, image: ImageInfo, gpus: tuple[str, ...]) -> TaskServer:
         attachment = await self._networks.attach(self._launcher.network(micro_vm=key.micro_vm))
