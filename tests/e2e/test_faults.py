@@ -4,6 +4,7 @@ an executor that goes on."""
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import signal
 from pathlib import Path
@@ -12,6 +13,7 @@ import psutil
 import pytest
 from tests.e2e.conftest import Start, Variant, archive, both_engines
 from tests.e2e.test_executor import containers, records
+from tests.support.executors import Answer, ExecutorProcess
 
 from lading.engine import Engine, State
 
@@ -197,16 +199,45 @@ async def test_sigterm_drains(start: Start, probe: str, engine: Engine) -> None:
     assert {row["state"] for row in records(executor.state)} == {"succeeded"}
 
 
-async def test_sigterm_has_a_deadline(start: Start, probe: str, engine: Engine) -> None:
-    executor = await start("--drain", "1")
+async def working_call(executor: ExecutorProcess, probe: str) -> asyncio.Task[Answer]:
+    """Have a task work for a minute; returns once it does."""
     working = asyncio.create_task(executor.execute(probe, {"sleep_ms": 60_000}))
     async with asyncio.timeout(20):
         while not any(row["kind"] == "call" for row in records(executor.state)):
             await asyncio.sleep(0.05)
-    await executor.end(signal.SIGTERM, timeout=20)
-    await asyncio.gather(working, return_exceptions=True)
+    return working
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_signal_has_a_deadline(
+    start: Start, probe: str, engine: Engine, number: signal.Signals
+) -> None:
+    executor = await start("--drain", "1")
+    working = await working_call(executor, probe)
+    assert await executor.end(number, timeout=20) == 128 + number
+    assert (await working).msg == "mecanywhere executor not started"
     assert await containers(engine, executor) == []
     assert "running" not in {row["state"] for row in records(executor.state)}
+
+
+async def test_a_second_ctrl_c_waits_for_nobody(start: Start, probe: str, engine: Engine) -> None:
+    executor = await start("--drain", "600")
+    working = await working_call(executor, probe)
+    ended = asyncio.create_task(executor.end(signal.SIGINT))
+    await refuses_connections(executor)
+    executor.process.send_signal(signal.SIGINT)
+    await ended
+    assert (await working).msg == "mecanywhere executor not started"
+    assert await containers(engine, executor) == []
+
+
+async def refuses_connections(executor: ExecutorProcess) -> None:
+    """Wait until it takes none any more: the end has begun."""
+    async with asyncio.timeout(20):
+        with contextlib.suppress(OSError):
+            while True:
+                _, writer = await asyncio.open_connection(executor.host, executor.port)
+                writer.close()
 
 
 async def test_two_thousand_at_once(start: Start, probe: str) -> None:

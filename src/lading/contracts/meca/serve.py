@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import gc
 import logging
@@ -72,14 +73,23 @@ class _Server(uvicorn.Server):
         super().__init__(config)
         self._on_serving = on_serving
         self._on_ending = on_ending
+        self._loop = asyncio.get_running_loop()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self._on_serving()
 
     def handle_exit(self, sig: int, frame: object) -> None:
-        self.end()
+        # First of all: once `should_exit` is set, a Ctrl-C counts as the second.
         super().handle_exit(sig, frame)  # type: ignore[arg-type]
+        # A signal may come in the middle of whatever the queue and the pool are doing.
+        self._loop.call_soon_threadsafe(self._on_ending)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().shutdown(sockets)
+        if self.force_exit:  # a second Ctrl-C: whoever is still served is told so
+            for task in self.server_state.tasks:
+                task.cancel()
 
     def end(self) -> None:
         """Take no new work, finish what runs, and return from ``serve``."""
