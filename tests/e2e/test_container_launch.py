@@ -8,6 +8,7 @@ import os
 import re
 import shlex
 import shutil
+import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +21,7 @@ ROOT = Path(__file__).parents[2]
 TASK = "yourDockerAccount/sampleserver:latest"
 BASE = "python:3.11-slim"
 
+NAMES = ("mecanywhere_executor_test", "mecaanywhere_executor_test")  # the document's spellings
 BUILD = "docker build -t mecanywhere-executor -f docker/Dockerfile ."
 NETWORK = "docker network create --subnet 172.18.0.0/16 mecanywhere"
 LAUNCH = (
@@ -35,6 +37,34 @@ LIMITED_CALL = (
     '-d \'{"id": "yourDockerAccount/sampleserver:latest", "resource": {"cpu":1, "mem":128}, '
     '"input": "{\\"name\\": \\"sbip\\"}"}\' -v'
 )
+OTHER_CALLS = {
+    # Each with what this machine, which lends no GPU, no enclave and no other runtime, must say.
+    'curl http://172.18.0.255:2591 -X POST -H "Content-Type: application/json" '
+    '-d \'{"id": "hugy718/sample:v1","runtime": "microVM", "resource": {"cpu":1, "mem":128}, '
+    '"input": "{\\"name\\": \\"sbip\\"}"}\'': "microVM",
+    'curl http://172.18.0.255:2591 -X POST -H "Content-Type: application/json" '
+    '-d \'{"id": "mecanywhere-python-task:1227", "resource": {"cpu":1, "mem":256, '
+    '"use_gpu": true, "gpu_count": 3}, "input": "{\\"name\\": \\"sbip\\"}"}\'': (
+        "not enough GPU available"
+    ),
+    'curl http://172.18.0.255:2591 -X POST -H "Content-Type: application/json" '
+    '-d \'{"id": "sgx-task:latest", "resource": {"cpu":2, "mem":256}, '
+    '"input": "{\\"value\\": \\"sbip\\"}", "use_sgx": true}\'': "SGX",
+    'curl http://172.18.0.255:2591 -X POST -H "Content-Type: application/json" '
+    '-d \'{"id": "mock-sgx-task:latest", "resource": {"cpu":2, "mem":256}, '
+    '"input": "SGXRAREQUEST", "use_sgx": true}\'': "SGX",
+}
+ELSEWHERE = [
+    "docker network create --subnet 173.18.0.0/16 mecanywhere",
+    (
+        "docker run --name mecaanywhere_executor_test -v /var/run/docker.sock:/var/run/docker.sock "
+        "--net=mecanywhere --ip=173.18.0.255 -p 2591:2591 mecanywhere-executor:latest"
+    ),
+    (
+        'curl http://localhost:2591 -X POST -H "Content-Type: application/json" '
+        '-d \'{"id": "yourDockerAccount/sampleserver:latest", "input": "{\\"name\\": \\"sbip\\"}"}\''
+    ),
+]
 STATS = "curl http://172.18.0.255:2591/stats"
 
 
@@ -83,7 +113,8 @@ def network(images: None) -> Iterator[None]:
     if "mecanywhere" in existing:
         pytest.skip("there is a network mecanywhere on this engine, which is not ours to remove")
     yield
-    docker("rm", "-f", "mecanywhere_executor_test", check=False)
+    for name in NAMES:
+        docker("rm", "-f", name, check=False)
     docker("network", "rm", "mecanywhere", check=False)
 
 
@@ -108,7 +139,8 @@ def launched(command: str) -> Iterator[subprocess.Popen[str]]:
         try:
             yield process
         finally:
-            docker("stop", "-t", "20", "mecanywhere_executor_test", check=False)
+            for name in NAMES:
+                docker("stop", "-t", "20", name, check=False)
             process.communicate(timeout=60)
 
 
@@ -129,6 +161,10 @@ def test_word_for_word(network: None) -> None:
         stats = json.loads(shell(STATS))
         assert stats["task_used_cpu"] > 0
         assert len(tasks()) == 1
+        for call, words in OTHER_CALLS.items():
+            answer = json.loads(shell(call))
+            assert not answer["success"]
+            assert words in answer["msg"]
         details = json.loads(docker("inspect", tasks()[0]).stdout)[0]
         assert details["HostConfig"]["CapDrop"] == ["ALL"]
         # Nobody on the network of the executor can reach a task, and no task can reach it.
@@ -157,6 +193,19 @@ def test_published_port_and_configuration(network: None, tmp_path: Path) -> None
     ):
         stats = json.loads(shell(f"curl -s http://localhost:{port}/stats"))
         assert (stats["task_cpu"], stats["task_mem"]) == (1, 256)
+
+
+@pytest.mark.timeout(600)
+def test_word_for_word_on_other_machines(network: None) -> None:
+    with socket.socket() as probe:
+        if probe.connect_ex(("127.0.0.1", 2591)) == 0:
+            pytest.skip("something listens on port 2591 already")
+    create, launch, call = ELSEWHERE
+    shell(BUILD)
+    shell(create)
+    with launched(launch):
+        answer = json.loads(shell(lowered(call)))
+        assert answer == {"success": True, "msg": '{"name": "sbip"}'}
 
 
 @pytest.mark.timeout(600)

@@ -1,8 +1,8 @@
 """An executor on the fake engine with a GPU driver, as a program: `gpu_executor STATE_DIRECTORY`.
 
 A process of its own, because the management library is found when it is first loaded. It lends its
-GPUs only after a reconfiguration. Prints a line of JSON each: the devices of a first task, of a second, the refusal of a third that wants three, and
-the statistics meanwhile.
+GPUs only after a reconfiguration. Prints a line of JSON each: the devices of a first task, of a
+second, the refusal of a third that wants three, and the statistics meanwhile.
 """
 
 from __future__ import annotations
