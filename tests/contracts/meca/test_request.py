@@ -91,6 +91,8 @@ def test_no_input_is_an_empty_body() -> None:
         (b'{"a":' * 100_000, "nested too deep"),
         (b"[" * 10_000_000, "nested too deep"),
         (b'{"id": "x", "input": "\\ud800"}', "input"),
+        (b'{"id": "x", "input": 1e999}', "input: holds a number"),
+        (b'{"id": "x", "more": ' + b"1" * 5000 + b"}", "too many digits"),
     ],
 )
 def test_what_is_not_json(raw: bytes, words: str) -> None:
@@ -161,11 +163,26 @@ def test_absurd_limits_stay_numbers(name: str) -> None:
     assert limits.cpus > 1e11 or limits.memory > 1e17
 
 
+def test_absurd_whole_numbers_stay_numbers() -> None:
+    request = read(id="x", timeout=10**400, resource={"use_gpu": True, "gpu_count": 10**400})
+    assert request.timeout
+    assert request.timeout > 1e11
+    assert 10**11 < request.limits.gpus < 10**18
+
+
 def test_unknown_fields_are_ignored_with_a_warning() -> None:
     request = read(id="x", colour="red", resource={"cpus": 4})
     assert request.limits == TaskLimits()
     assert "colour" in " ".join(request.warnings)
     assert "resource.cpus" in " ".join(request.warnings)
+
+
+def test_a_warning_is_one_line_and_there_are_few() -> None:
+    many = {f"a\n{number}": 1 for number in range(1000)}
+    request = read(id="x", resource=many, **many)
+    assert len(request.warnings) == 12
+    assert "995 more" in request.warnings[-1]
+    assert "\n" not in "".join(request.warnings)
 
 
 json_values = st.recursive(

@@ -25,8 +25,11 @@ MIN_CPUS = 0.01
 MIN_MEMORY = 6 * MIB
 """The least that the engines accept."""
 
-_ABSURD = 1e12
-"""More MiB or cores than any host has: what is above is refused just as this is."""
+_ABSURD = 10**12
+"""More MiB, cores, GPUs or seconds than any host has: what is above is treated just as this is."""
+
+_TOLD = 5
+"""How many unknown fields are named; strangers decide how many there are."""
 
 MICROVM, CONTAINER = "microVM", "container"
 
@@ -100,6 +103,8 @@ def _parse(raw: bytes) -> dict[str, Any]:
     except json.JSONDecodeError as error:
         where = f"line {error.lineno}, column {error.colno}"
         raise InputError("", f"the body is not JSON: {error.msg} at {where}") from None
+    except ValueError:
+        raise InputError("", "the body holds a number of too many digits") from None
     except RecursionError:
         raise InputError("", "the body is nested too deep") from None
     if not isinstance(content, dict):
@@ -141,7 +146,7 @@ def read_request(raw: bytes) -> Request:
             "is missing" if "id" not in content else f"must be an image name, not {image!r:.80}"
         )
         raise InputError("id", reason)
-    warnings = [f"unknown field {key!r:.80} is ignored" for key in content.keys() - _REQUEST_NAMES]
+    warnings = _ignored([key for key in content if key not in _REQUEST_NAMES])
     limits = read_limits(content.get("resource"), warnings)
     if _flag(content, "use_sgx") or _flag(content, "useSgx"):
         limits = TaskLimits(limits.cpus, limits.memory, limits.gpus, sgx=True)
@@ -158,9 +163,19 @@ def read_request(raw: bytes) -> Request:
     )
 
 
+def _ignored(names: list[str]) -> list[str]:
+    lines = [f"unknown field {name!r:.80} is ignored" for name in names[:_TOLD]]
+    if len(names) > _TOLD:
+        lines.append(f"{len(names) - _TOLD} more unknown fields are ignored")
+    return lines
+
+
 def _body(value: object) -> bytes:
     if not isinstance(value, str):
-        value = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+        try:
+            value = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+        except ValueError:
+            raise InputError("input", "holds a number that is too large") from None
     try:
         return value.encode("utf-8")
     except UnicodeEncodeError as error:
@@ -172,7 +187,7 @@ def _timeout(value: object) -> float | None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
         raise InputError("timeout", f"must be seconds, more than 0, not {value!r:.80}")
-    return float(value)
+    return float(min(value, _ABSURD))
 
 
 def read_limits(resource: object, warnings: list[str] | None = None) -> TaskLimits:
@@ -183,7 +198,7 @@ def read_limits(resource: object, warnings: list[str] | None = None) -> TaskLimi
     resource : object
         As parsed from JSON; None and ``{}`` mean one core and 128 MiB.
     warnings : list of str or None
-        Gets a line for each key that nobody knows.
+        Gets a line for each key that nobody knows, as far as there are few of them.
 
     Raises
     ------
@@ -199,13 +214,9 @@ def read_limits(resource: object, warnings: list[str] | None = None) -> TaskLimi
     given: Mapping[str, Any] = resource
     if isinstance(given.get("resource"), Mapping):  # the whole config.json was sent
         given = given["resource"]
-    values: dict[str, Any] = {}
-    for key, value in given.items():
-        name = _RESOURCE_NAMES.get(key)
-        if name is not None:
-            values[name] = value
-        elif warnings is not None:
-            warnings.append(f"unknown field 'resource.{key!s:.80}' is ignored")
+    values = {_RESOURCE_NAMES[key]: value for key, value in given.items() if key in _RESOURCE_NAMES}
+    if warnings is not None:
+        warnings += _ignored([f"resource.{key}" for key in given if key not in _RESOURCE_NAMES])
     cpus = _number(values.get("cpu"), "resource.cpu", 1.0)
     mebibytes = _number(values.get("mem"), "resource.mem", 128.0)
     if cpus < MIN_CPUS:
@@ -228,7 +239,9 @@ def _gpus(values: dict[str, Any]) -> int:
         raise InvalidLimit("resource.gpu_count", f"must be a whole number, not {count!r:.80}")
     if not _flag(values, "use_gpu", "resource."):
         return 0
-    return count or 1  # the default of 0 stands in many a config.json that sets use_gpu
+    return min(
+        count or 1, _ABSURD
+    )  # the default of 0 stands in many a config.json that sets use_gpu
 
 
 def _number(value: object, field: str, default: float) -> float:
