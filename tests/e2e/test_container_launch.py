@@ -62,7 +62,8 @@ ELSEWHERE = [
     ),
     (
         'curl http://localhost:2591 -X POST -H "Content-Type: application/json" '
-        '-d \'{"id": "yourDockerAccount/sampleserver:latest", "input": "{\\"name\\": \\"sbip\\"}"}\''
+        '-d \'{"id": "yourDockerAccount/sampleserver:latest", '
+        '"input": "{\\"name\\": \\"sbip\\"}"}\''
     ),
 ]
 STATS = "curl http://172.18.0.255:2591/stats"

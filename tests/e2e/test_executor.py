@@ -10,7 +10,7 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
-from tests.e2e.conftest import Start, both_engines
+from tests.e2e.conftest import Start, Variant, both_engines
 from tests.support.executors import ExecutorProcess
 
 from lading.engine import Engine
@@ -133,6 +133,22 @@ async def test_refusals_in_the_originals_words(start: Start, probe: str) -> None
         assert (answer.status, answer.body) == (400, b'"Bad execution request"')
         assert answer.headers["x-lading-error"]
     assert (await executor.execute(probe, "still there")).msg == "still there"
+
+
+async def test_what_strangers_write_forges_nothing(start: Start, variant: Variant) -> None:
+    executor = await start()
+    image = "task\x01\x1b[31m\n2026-01-01 00:00:00 ERROR forged\r\nX-Forged: yes"
+    answer = await executor.execute(image, use_sgx=True)
+    assert (answer.status, answer.success) == (200, False)
+    assert answer.headers["x-lading-error"].startswith("NotSupported: task task??[31m 2026")
+    assert "x-forged" not in answer.headers
+    talkative = await variant("lines", "2")
+    assert "last lines of its log:\n" in (await executor.execute(talkative)).msg
+    await executor.end()
+    assert "\x1b" not in "".join(executor.log)
+    lines = [line for line in executor.log if not line.startswith("serving on")]
+    assert all(line[:2] == "20" and line[10] == " " for line in lines), lines
+    assert not [line for line in lines if line.startswith("2026-01-01 00:00:00 ERROR")]
 
 
 async def test_pause_update_unpause(start: Start, probe: str, engine: Engine) -> None:
