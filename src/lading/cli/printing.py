@@ -41,6 +41,7 @@ __all__ = [
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 """What could move a terminal's cursor: texts that come from strangers don't get to."""
+_NOT_ON_A_LINE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _BOLD, _RED, _YELLOW, _DIM, _PLAIN = "\x1b[1m", "\x1b[31m", "\x1b[33m", "\x1b[2m", "\x1b[0m"
 
 _state = {"quiet": False}
@@ -194,17 +195,23 @@ def task_log(data: bytes) -> None:
 
 
 def log_to_stderr() -> None:
-    """Send the program's own log to stderr, a line for each event; LADING_DEBUG adds detail."""
+    """Send the program's own log to stderr, a line for each event; LADING_DEBUG adds detail.
+
+    What would end a line, or move a terminal's cursor, is escaped: strangers have their words in
+    messages, and could write lines of their own otherwise.
+    """
     import logging  # noqa: PLC0415  # only servers log
+
+    class OneLine(logging.Formatter):
+        def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  # logging's
+            text = super().formatMessage(record)
+            return _NOT_ON_A_LINE.sub(lambda match: ascii(match[0])[1:-1], text)
 
     debug = bool(environment().get("LADING_DEBUG"))
     level = logging.WARNING if _state["quiet"] else logging.DEBUG if debug else logging.INFO
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=level,
-        format="%(asctime)s %(levelname)-7s %(message)s",
-        datefmt="%Y-%m-%d %H:%M:%S",
-    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(OneLine("%(asctime)s %(levelname)-7s %(message)s", "%Y-%m-%d %H:%M:%S"))
+    logging.basicConfig(level=level, handlers=[handler])
     if not debug:
         logging.getLogger("asyncio").setLevel(logging.WARNING)
 

@@ -12,7 +12,7 @@ from starlette.routing import Route
 
 import lading
 from lading.contracts.meca import replies
-from lading.contracts.meca.calls import Bodies, ExecuteCall
+from lading.contracts.meca.calls import Bodies, ExecuteCall, header_text
 from lading.contracts.meca.front import Front, is_loopback
 from lading.contracts.meca.openapi import RESPONSES, describe
 from lading.errors import InputError, LadingError
@@ -103,7 +103,7 @@ def _add_steering(app: FastAPI, executor: Executor, stop: Callable[[], None]) ->
             changes = _read_changes(await _read_body(request))
         except InputError as error:
             reply = _json(replies.BAD_CONFIG, 400)
-            reply.headers["x-lading-error"] = str(error).encode("ascii", "replace").decode()
+            reply.headers["x-lading-error"] = header_text(error).decode("latin-1")
             return reply
         try:
             text = await executor.update(changes)

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from lading.contracts.meca.executor import Executor, Reply
 
-__all__ = ["ExecuteCall", "problem"]
+__all__ = ["Bodies", "ExecuteCall", "header_text", "problem"]
 
 log = logging.getLogger("lading.meca")
 
@@ -157,7 +157,7 @@ class ExecuteCall:
             return status, headers, body
         headers = [
             (b"content-type", replies.JSON.encode()),
-            (b"x-lading-error", _header_text(error)),
+            (b"x-lading-error", header_text(error)),
         ]
         if isinstance(error, RequestTooLarge):
             text = replies.outcome(success=False, message=str(error))
@@ -168,9 +168,14 @@ class ExecuteCall:
         return 200, headers, text
 
 
-def _header_text(error: LadingError) -> bytes:
+def header_text(error: LadingError) -> bytes:
+    """Write an error's kind and message as the value of a header."""
     line = " ".join(f"{type(error).__name__}: {error.message}".split())
-    return line[:1000].encode("latin-1", "replace")
+    return line[:1000].encode("latin-1", "replace").translate(_NO_CONTROLS)
+
+
+_NO_CONTROLS = bytes.maketrans(bytes((*range(32), 127)), b"?" * 33)
+"""What a header must not hold; messages quote what strangers wrote."""
 
 
 async def _read(held: _Held, scope: Scope, receive: Receive) -> bytes:
