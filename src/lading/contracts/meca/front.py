@@ -51,6 +51,14 @@ def _is_plain(host: bytes) -> bool:
         return False
 
 
+def _is_same(origin: bytes, host: bytes) -> bool:
+    """Whether a web page's origin is the host that it talks to."""
+    try:
+        return urlsplit(origin).netloc == host
+    except ValueError:
+        return False
+
+
 class Front:
     """Lets in who may come in.
 
@@ -121,7 +129,7 @@ class Front:
             if path in _OPEN_PATHS or hmac.compare_digest(authorization, self._expected):
                 return None
             return 401, "this executor wants its token: send 'Authorization: Bearer TOKEN'"
-        if origin and urlsplit(origin).netloc != host:
+        if origin and not _is_same(origin, host):
             return 403, "a web page of another origin may not use this executor"
         if self._guard_host and host and not _is_plain(host):
             text = host.decode("latin-1")
