@@ -244,7 +244,8 @@ class Engine(Protocol):
         Raises
         ------
         NameTaken
-            There is one of that name.
+            There is one of that name. If it is internal and `spec` is, too, its way to the host
+            is closed by then, whoever made it.
         """
         ...
 

@@ -6,6 +6,7 @@ Source: Docker Engine API 1.40 to 1.43, https://docs.docker.com/reference/api/en
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import secrets
 from collections import deque
@@ -20,9 +21,11 @@ from lading.engine.docker_api import Api
 from lading.engine.docker_container import DockerContainer
 from lading.engine.docker_door import DoorKeeper
 from lading.engine.docker_errors import Call, Thing, translate
+from lading.engine.docker_firewall import Firewall
 from lading.engine.docker_host import Identity, engine_info, identify
 from lading.engine.docker_streams import build_status, json_values, pull_status, stream_error
 from lading.engine.docker_wire import (
+    bridge,
     container_listed,
     create_body,
     header_json,
@@ -52,6 +55,7 @@ from lading.errors import (
     BuildFailed,
     EngineError,
     ImageDenied,
+    NameTaken,
     NetworkNotFound,
     NotSupported,
 )
@@ -73,11 +77,17 @@ class DockerEngine:
     """A Docker or Podman engine, see :class:`~lading.engine.base.Engine`; made by :meth:`open`."""
 
     def __init__(
-        self, api: Api, identity: Identity, reach: Reach, credentials: Credentials
+        self,
+        api: Api,
+        identity: Identity,
+        reach: Reach,
+        firewall: Firewall,
+        credentials: Credentials,
     ) -> None:
         self._api = api
         self._identity = identity
         self._reach = reach
+        self._firewall = firewall
         self._credentials = credentials
         self._podman = api.podman
         self._judge = OomJudge(api, counts=not self._podman, local=not reach.obstacle)
@@ -115,8 +125,9 @@ class DockerEngine:
             raise
         api.prefix, api.podman = identity.prefix, identity.kind == "podman"
         peer = dial.peer if isinstance(dial, UnixDial) else 0
-        reach = Reach(DoorKeeper(api), obstacle(address, peer))
-        return cls(api, identity, reach, Credentials(env))
+        in_the_way = obstacle(address, peer)
+        reach = Reach(DoorKeeper(api), in_the_way)
+        return cls(api, identity, reach, Firewall(in_the_way, peer), Credentials(env))
 
     async def info(self) -> EngineInfo:
         """What it is and has; what was true in the last ten seconds may be given."""
@@ -284,11 +295,35 @@ class DockerEngine:
 
     async def _create_network(self, spec: NetworkSpec) -> NetworkInfo:
         call = Call(f"creating network {spec.name}", Thing.NETWORK)
-        reply = await self._api.call("POST", "/networks/create", call, body=network_body(spec))
-        return NetworkInfo(reply.json()["Id"], spec.name, dict(spec.labels), spec.internal)
+        try:
+            reply = await self._api.call("POST", "/networks/create", call, body=network_body(spec))
+        except NameTaken:
+            if spec.internal:  # a boot of the host leaves the network, but not its rule
+                with contextlib.suppress(NetworkNotFound):
+                    await self._close_off(spec.name)
+            raise
+        made = NetworkInfo(reply.json()["Id"], spec.name, dict(spec.labels), spec.internal)
+        if spec.internal:
+            try:
+                await self._close_off(spec.name)
+            except EngineError:
+                await self._undo_network(made)
+                raise
+        return made
+
+    async def _close_off(self, name: str) -> None:
+        path = podman_wire.NETWORK if self._podman else "/networks/{name}"
+        reply = await self._api.call(
+            "GET",
+            path.format(name=segment(name)),
+            Call(f"inspecting network {name}", Thing.NETWORK),
+            absolute=self._podman,
+        )
+        if interface := bridge(reply.json()):
+            await self._firewall.close_off(name, interface)
 
     async def _undo_network(self, made: NetworkInfo) -> None:
-        await self.remove_network(made.id)
+        await self.remove_network(made.name)
 
     async def networks(self, labels: Mapping[str, str] | None = None) -> list[NetworkInfo]:
         """All networks that carry all these labels (an empty value: any)."""
@@ -307,8 +342,12 @@ class DockerEngine:
 
     async def remove_network(self, name: str) -> None:
         """Remove a network; nothing if there is none."""
+        await to_the_end(self._remove_network(name))
+
+    async def _remove_network(self, name: str) -> None:
         call = Call(f"removing network {name}", Thing.NETWORK)
         await self._api.call("DELETE", f"/networks/{segment(name)}", call, accept=frozenset({404}))
+        await self._firewall.forget(name)
 
     async def open_door(self, labels: Mapping[str, str]) -> None:
         """See to it that containers without a network can be reached, also from in a container."""

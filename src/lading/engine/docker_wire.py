@@ -27,6 +27,7 @@ from lading.engine.spec import (
 )
 
 __all__ = [
+    "bridge",
     "container_info",
     "container_listed",
     "create_body",
@@ -302,6 +303,17 @@ def network_body(spec: NetworkSpec) -> Json:
         "Labels": dict(spec.labels),
         "Options": options,
     }
+
+
+def bridge(found: Json) -> str:
+    """Find the interface of an internal network on the host; empty if it is not internal.
+
+    `found` is the reply to ``GET /networks/{id}``, or to Podman's own call for it.
+    """
+    if not (found.get("Internal") or found.get("internal")):
+        return ""
+    chosen = (found.get("Options") or {}).get("com.docker.network.bridge.name")
+    return str(found.get("network_interface") or chosen or f"br-{found['Id'][:12]}")
 
 
 def network_info(found: Json) -> NetworkInfo:

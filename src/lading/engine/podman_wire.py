@@ -14,9 +14,11 @@ from typing import Any
 
 from lading.engine.spec import ContainerSpec, Network
 
-__all__ = ["CREATE", "create_body"]
+__all__ = ["CREATE", "NETWORK", "create_body"]
 
 CREATE = "/v4.0.0/libpod/containers/create"
+NETWORK = "/v4.0.0/libpod/networks/{name}/json"
+"""Tells the bridge's name, which the common call leaves out."""
 
 _CPU_PERIOD = 100_000  # microseconds, the kernel's default
 

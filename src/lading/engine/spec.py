@@ -295,7 +295,9 @@ class NetworkSpec:
     Parameters
     ----------
     internal : bool
-        No way out of it.
+        No way out of it: not to other networks, and not to the engine's host either, which can
+        still connect to what is on it. Where an engine leaves the way to the host open and we
+        can't close it, a warning says so.
     isolated : bool
         Its containers can't reach each other.
     """

@@ -93,10 +93,9 @@ class Networks:
 
     async def _make_shared(self, spec: NetworkSpec) -> bool:
         try:
-            if spec.name not in {network.name for network in await self._engine.networks()}:
-                await self._engine.create_network(spec)
+            await self._engine.create_network(spec)  # also an old one must be closed to the host
         except NameTaken:
-            pass  # another executor was faster
+            pass  # another executor's, or the operator's
         except NotSupported as error:
             log.info("each task gets a network of its own: %s", error)
             return False
