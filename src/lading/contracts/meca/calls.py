@@ -43,6 +43,9 @@ _WATCH_AFTER = 0.05
 _DISCARD_FOR = 5.0
 """Seconds for which the rest of a body that is too large is read and forgotten."""
 
+_STALLED = 30.0
+"""Seconds after which a body of which nothing more comes is given up: what came of it is held."""
+
 Header = tuple[bytes, bytes]
 
 
@@ -181,7 +184,7 @@ _NO_CONTROLS = bytes.maketrans(bytes((*range(32), 127)), b"?" * 33)
 async def _read(held: _Held, scope: Scope, receive: Receive) -> bytes:
     try:
         return await held.read(scope, receive)
-    except RequestTooLarge:
+    except (RequestTooLarge, QueueFull):
         if not any(name == b"expect" for name, _ in scope["headers"]):
             await held.discard_rest(receive)
         raise
@@ -197,8 +200,8 @@ class _Held:
 
     async def read(self, scope: Scope, receive: Receive) -> bytes:
         for name, value in scope["headers"]:
-            if name == b"content-length":
-                self._take(int(value))
+            if name == b"content-length" and int(value) > self._limit:
+                raise self._too_large()
         message = await receive()
         if message["type"] == "http.request" and not message.get("more_body"):
             body: bytes = message.get("body", b"")
@@ -218,7 +221,12 @@ class _Held:
             chunks.append(chunk)
             if not message.get("more_body"):
                 return b"".join(chunks)
-            message = await receive()
+            try:
+                async with asyncio.timeout(_STALLED):
+                    message = await receive()
+            except TimeoutError:
+                reason = f"the body stopped after {size} bytes, {_STALLED:g} s ago"
+                raise InputError("", reason) from None
 
     async def discard_rest(self, receive: Receive) -> None:
         """Let a caller who sends too much finish, within bounds.
@@ -236,9 +244,7 @@ class _Held:
 
     def _take(self, size: int) -> None:
         if size > self._limit:
-            raise RequestTooLarge(
-                "", f"the request is larger than the limit of {format_bytes(self._limit)}"
-            )
+            raise self._too_large()
         more = size - self._size
         if more <= 0:
             return
@@ -246,6 +252,10 @@ class _Held:
             raise QueueFull("too many large requests are here already", fix="try again later")
         self._bodies.held += more
         self._size = size
+
+    def _too_large(self) -> RequestTooLarge:
+        limit = format_bytes(self._limit)
+        return RequestTooLarge("", f"the request is larger than the limit of {limit}")
 
     def free(self) -> None:
         self._bodies.held -= self._size
