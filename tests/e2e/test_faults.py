@@ -292,6 +292,38 @@ async def test_bad_bodies_never_kill_a_worker(start: Start, probe: str) -> None:
     assert info.status == 200
 
 
+@pytest.mark.parametrize(
+    "head",
+    [
+        "GET /health HTTP/1.1\r\nX-Endless: ",
+        "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\nX-Endless: ",
+    ],
+)
+async def test_endless_headers_are_cut_off(start: Start, head: str) -> None:
+    executor = await start()
+    reader, writer = await asyncio.open_connection(executor.host, executor.port)
+    writer.write(head.encode())
+    with contextlib.suppress(OSError):
+        for _ in range(100):
+            writer.write(b"a" * 100_000)
+            await writer.drain()
+        assert b"headers" in await reader.read()
+    writer.close()
+    assert psutil.Process(executor.process.pid).memory_info().rss < 150 << 20
+
+
+async def test_one_connection_may_carry_many_requests(start: Start, probe: str) -> None:
+    executor = await start()
+    reader, writer = await asyncio.open_connection(executor.host, executor.port)
+    ask = f"GET /health HTTP/1.1\r\nHost: localhost\r\nX-Long: {'a' * 40_000}\r\n\r\n".encode()
+    for _ in range(5):
+        for part in (ask[:30_000], ask[30_000:]):
+            writer.write(part)
+            await writer.drain()
+        assert b"200 OK" in await reader.readuntil(b'"ok"\n}')
+    writer.close()
+
+
 async def test_running_states_are_known(start: Start, probe: str, engine: Engine) -> None:
     executor = await start()
     name = (await executor.execute(probe, "x")).headers["x-lading-container"]

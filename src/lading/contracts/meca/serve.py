@@ -10,6 +10,7 @@ import socket
 from typing import TYPE_CHECKING
 
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from lading.contracts.meca.app import create_app
 from lading.contracts.meca.executor import Executor
@@ -32,6 +33,8 @@ log = logging.getLogger("lading.meca")
 logging.getLogger("uvicorn").setLevel(logging.WARNING)  # we say what it would say
 
 _BACKLOG = 2048
+_MOST_HEAD = 64 * 1024
+"""Bytes of headers that a request may have."""
 
 
 def check_listen(options: ExecutorOptions) -> tuple[str, int]:
@@ -58,6 +61,25 @@ def check_listen(options: ExecutorOptions) -> tuple[str, int]:
             fix="set LADING_TOKEN, or --no-token on a network that you trust",
         )
     return host, int(port)
+
+
+class _Protocol(HttpToolsProtocol):
+    """uvicorn's, with an end to the heads and trailers that it keeps: callers have none."""
+
+    _since_body = 0
+
+    def data_received(self, data: bytes) -> None:
+        self._since_body += len(data)
+        super().data_received(data)
+        if self._since_body:
+            if self.cycle is not None and not self.cycle.more_body and "method" in self.scope:
+                self._since_body = 0  # the request is whole
+            elif self._since_body > _MOST_HEAD:
+                self.send_400_response(f"more than {_MOST_HEAD} bytes of headers")
+
+    def on_body(self, body: bytes) -> None:
+        self._since_body = 0
+        super().on_body(body)
 
 
 class _Server(uvicorn.Server):
@@ -180,7 +202,7 @@ async def _serve_http(
     app = create_app(executor, stop=lambda: server.end())  # noqa: PLW0108  # bound below
     config = uvicorn.Config(
         app,
-        http="httptools",
+        http=_Protocol,
         loop="none",
         lifespan="off",
         access_log=False,
