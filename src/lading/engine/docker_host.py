@@ -19,7 +19,8 @@ Json = dict[str, Any]
 MINIMUM_API = (1, 40)
 """Docker 19.03; GPUs are asked for as they are since then."""
 MAXIMUM_API = (1, 43)
-"""What we were written for: a newer engine is spoken to as if it were of that version."""
+"""What we were written for: a newer engine is spoken to as if it were of that version, or as the
+oldest that it still speaks (Docker 29.0: 1.44)."""
 MINIMUM_PODMAN = (4, 0)
 
 _GPU_VENDOR = "nvidia"
@@ -77,9 +78,8 @@ def identify(address: str, found: Json) -> Identity:
             f"{_dotted(MINIMUM_PODMAN)} is needed",
             fix="install a newer one",
         )
-    return Identity(
-        kind, version, _dotted(min(api, MAXIMUM_API)), str(found.get("KernelVersion") or "")
-    )
+    spoken = max(min(api, MAXIMUM_API), _numbers(str(found.get("MinAPIVersion") or "0")))
+    return Identity(kind, version, _dotted(spoken), str(found.get("KernelVersion") or ""))
 
 
 def engine_info(

@@ -189,12 +189,19 @@ async def test_too_old(env: dict[str, str], home: Path) -> None:
             await open_engine(EngineOptions(address), env)
 
 
-async def test_newer_than_we_know_is_spoken_to_as_we_know(env: dict[str, str], home: Path) -> None:
+@pytest.mark.parametrize(
+    ("oldest", "spoken"),
+    [("1.24", "1.43"), (None, "1.43"), ("1.44", "1.44")],  # Docker 28, Podman, Docker 29.0
+)
+async def test_newer_than_we_know_is_spoken_to_as_we_know(
+    env: dict[str, str], home: Path, oldest: str | None, spoken: str
+) -> None:
+    said = {"ApiVersion": "1.52", "Version": "29.0", "MinAPIVersion": oldest}
     async with (
-        answering(home / "e.sock", ApiVersion="1.52", Version="29.0") as address,
+        answering(home / "e.sock", **said) as address,
         await open_engine(EngineOptions(address), env) as engine,
     ):
-        assert (await engine.info()).api_version == "1.43"
+        assert (await engine.info()).api_version == spoken
 
 
 @pytest.mark.parametrize(
