@@ -30,6 +30,9 @@ __all__ = ["Client", "Connection", "Response", "open_socket", "open_tcp", "open_
 _HIGH_WATER = 256 * 1024
 """Bytes received and not yet read, above which the sender is held back."""
 
+_MOST_HEAD = 256 * 1024
+"""Bytes of headers, or of trailers, that a reply may have: a server may be a stranger's."""
+
 Headers = Iterable[tuple[str, str]]
 
 
@@ -118,6 +121,7 @@ class Connection(asyncio.Protocol):
         self._headers: dict[str, str] = {}
         self._chunks: deque[bytes] = deque()
         self._buffered = 0
+        self._since_body = 0
         self._head = self._complete = self._keep_alive = False
         self.received = False
 
@@ -130,11 +134,23 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse what came; a reader that waits is woken once for all of it."""
+        if self._complete:
+            self._fail(ConnectionResetError("what came was not asked for"))
+            return
         self.received = True
+        self._since_body += len(data)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserError as error:
             self._fail(ConnectionResetError(f"what came is not HTTP: {error}"))
+            return
+        except httptools.HttpParserUpgrade:
+            self._fail(ConnectionResetError("what came is an upgrade that nobody asked for"))
+            return
+        if self._since_body > _MOST_HEAD and not self._complete:
+            self._fail(
+                ConnectionResetError(f"what came is more than {_MOST_HEAD} bytes of headers")
+            )
             return
         if self._buffered > _HIGH_WATER and not self._paused and self._transport:
             self._paused = True
@@ -162,6 +178,7 @@ class Connection(asyncio.Protocol):
         """Keep a piece of the body."""
         self._chunks.append(body)
         self._buffered += len(body)
+        self._since_body = 0
 
     def on_message_complete(self) -> None:
         """The reply is whole."""

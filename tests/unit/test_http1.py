@@ -157,12 +157,54 @@ async def test_replies_in_any_pieces(
         b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf",
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhel",
         b"this is not HTTP at all\r\n\r\n",
+        b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\nx",
     ],
 )
 async def test_broken_replies_are_errors(tmp_path: Path, reply: bytes) -> None:
     async with served(replying(reply)[0], tmp_path / "s") as client:
         with pytest.raises(ConnectionError):
             await client.request("GET", "/")
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"HTTP/1.1 200 OK\r\nX-Endless: ",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\nX-Endless: ",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1;endless=",
+    ],
+)
+async def test_endless_headers_are_cut_off(tmp_path: Path, head: bytes) -> None:
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        writer.write(head)
+        while True:
+            writer.write(b"a" * 10_000)
+            await writer.drain()
+
+    async with served(handler, tmp_path / "s") as client:
+        with pytest.raises(ConnectionError, match="bytes of headers"):
+            await client.request("GET", "/", limit=1000)
+
+
+async def test_what_nobody_asked_for_ends_the_connection(tmp_path: Path) -> None:
+    asked = asyncio.Event()
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        writer.write(OK)
+        await asked.wait()
+        writer.write(OK)
+        assert await reader.read(1) == b""
+
+    async with served(handler, tmp_path / "s") as client:
+        connection = await client.connect()
+        response = await connection.send("GET", "/", (("host", "x"),))
+        assert await response.read() == b"ok"
+        asked.set()
+        while connection.open:
+            await asyncio.sleep(0)
+        client.release(connection)
 
 
 async def test_whether_anything_came_is_known(tmp_path: Path) -> None:
