@@ -167,9 +167,13 @@ async def test_pause_update_unpause(start: Start, probe: str, engine: Engine) ->
     assert (await executor.execute(probe)).msg == "mecanywhere executor not started"
     stats_text = (await executor.ask("GET", "/stats")).msg
     assert stats_text == "failed to retrieve resource stats"
-    for bad in (b"", b"{}", b'{"cpu": 1}', b'{"cpu": 0, "mem": 1}', b'{"cpu": 1, "mem": "x"}'):
+    absurd = b'{"cpu": 1%s, "mem": 1}' % (b"0" * 400)
+    for bad in (
+        b"", b"{}", b'{"cpu": 1}', b'{"cpu": 0, "mem": 1}', b'{"cpu": 1, "mem": "x"}', absurd,
+    ):  # fmt: skip
         answer = await executor.ask("POST", "/update-config", bad)
         assert (answer.status, answer.body) == (400, b'"Bad reconfiguration request"')
+        assert answer.headers["x-lading-error"].startswith("InputError: ")
     assert (await executor.ask("POST", "/update-config", changes)).success
     assert (await executor.ask("POST", "/unpause")).body == b""
     stats = (await executor.ask("GET", "/stats")).json()

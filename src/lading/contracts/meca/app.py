@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +13,7 @@ import lading
 from lading.contracts.meca import replies
 from lading.contracts.meca.calls import Bodies, ExecuteCall, header_text
 from lading.contracts.meca.front import Front, is_loopback
-from lading.contracts.meca.openapi import RESPONSES, describe
+from lading.contracts.meca.openapi import MOST, RESPONSES, describe
 from lading.errors import InputError, LadingError
 from lading.units import MIB
 
@@ -164,8 +163,8 @@ def _read_changes(raw: bytes) -> dict[str, Any]:
         value = changes.get(name, 1)
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise InputError(name, f"must be a number, not {value!r:.80}")
-        if not 0 < value < math.inf:
-            raise InputError(name, f"must be more than 0, not {value}")
+        if not 0 < value <= MOST:
+            raise InputError(name, f"must be more than 0, and at most {MOST:g}")
     changes["mem"] = int(changes["mem"])
     if changes["mem"] < 1:
         raise InputError("mem", "must be at least 1 MB")

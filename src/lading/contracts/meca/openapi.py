@@ -7,7 +7,7 @@ from typing import Any, Final
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-__all__ = ["RESPONSES", "describe"]
+__all__ = ["MOST", "RESPONSES", "describe"]
 
 _WORD = "[a-z0-9]+([._-][a-z0-9]+)*"
 _HOST = "[a-z0-9]+(-+[a-z0-9]+)*([.][a-z0-9]+(-+[a-z0-9]+)*)*"
@@ -100,12 +100,20 @@ _REQUEST: Final[dict[str, Any]] = {
     },
     "required": ["id"],
 }
+MOST: Final = 1e12
+"""The most that a reconfiguration may name, of anything."""
+
+
+def _amount(description: str, **least: float) -> dict[str, Any]:
+    return {"type": "number", "maximum": MOST, "description": description, **least}
+
+
 _CHANGES: Final[dict[str, Any]] = {
     "type": "object",
     "properties": {
-        "timeout": {"type": "number", "exclusiveMinimum": 0, "description": "Minutes."},
-        "cpu": {"type": "number", "exclusiveMinimum": 0, "description": "Cores."},
-        "mem": {"type": "number", "minimum": 1, "description": "MB."},
+        "timeout": _amount("Minutes.", exclusiveMinimum=0),
+        "cpu": _amount("Cores.", exclusiveMinimum=0),
+        "mem": _amount("MB.", minimum=1),
         "has_gpu": {"type": "boolean"},
         "microVM_runtime": {"type": "string"},
     },
