@@ -111,7 +111,7 @@ class DockerEngine:
 
         Raises
         ------
-        EngineUnreachable, EngineTooOld, NotSupported, ConfigError
+        EngineUnreachable, EngineTooOld, NotSupported, ConfigError, EngineError
             It does not answer; or can't be used, for the reason in the message.
         """
         dial = await asyncio.to_thread(dialler, address, tls) if tls else dialler(address, None)

@@ -20,18 +20,34 @@ if TYPE_CHECKING:
 __all__ = ["Api", "Reply"]
 
 _REPEATABLE = frozenset({"GET", "DELETE"})
+_QUOTED = 60
+"""Bytes of a reply that is none which are shown."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A whole reply."""
+    """A whole reply to what `doing` names."""
 
     status: int
     body: bytes
+    doing: str
 
     def json(self) -> Any:
-        """Read the body as JSON; nothing is an empty object."""
-        return json.loads(self.body) if self.body.strip() else {}
+        """Read the body as JSON; nothing is an empty object.
+
+        Raises
+        ------
+        EngineError
+            It is none: whatever answered is no engine.
+        """
+        try:
+            return json.loads(self.body) if self.body.strip() else {}
+        except ValueError as error:
+            raise EngineError(
+                f"{self.doing} failed: what answers is no container engine, it says "
+                f"{self.body[:_QUOTED].decode(errors='replace')!r}",
+                fix="name the engine's address with --engine or DOCKER_HOST",
+            ) from error
 
 
 class Api:
@@ -102,7 +118,7 @@ class Api:
                     absolute=absolute,
                 ) as response,
             ):  # fmt: skip
-                return Reply(response.status, await response.read())
+                return Reply(response.status, await response.read(), doing.doing)
         except TimeoutError as error:
             raise EngineUnreachable(
                 f"{doing.doing} failed: the engine at {self.address} did not answer "

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lading.engine.spec import EngineInfo
-from lading.errors import EngineTooOld
+from lading.errors import EngineError, EngineTooOld
 
 __all__ = ["Identity", "engine_info", "identify"]
 
@@ -53,19 +53,26 @@ class Identity:
         return f"/v{self.api_version}"
 
 
-def identify(address: str, found: Json) -> Identity:
+def identify(address: str, found: Any) -> Identity:
     """Read the reply to ``GET /version``.
 
     Raises
     ------
     EngineTooOld
         With the versions wanted and found.
+    EngineError
+        This is no engine's reply.
     """
+    if not isinstance(found, dict) or not isinstance(found.get("ApiVersion"), str):
+        raise EngineError(
+            f"what answers at {address} is no container engine: it tells no ApiVersion",
+            fix="name the engine's address with --engine or DOCKER_HOST",
+        )
     parts = {part.get("Name"): part for part in found.get("Components") or ()}
     podman = parts.get("Podman Engine")
     version = str(found.get("Version") or "unknown")
     kind = "podman" if podman else "docker"
-    api = _numbers(str(found.get("ApiVersion") or "0"))
+    api = _numbers(found["ApiVersion"])
     if api < MINIMUM_API:
         raise EngineTooOld(
             f"the engine at {address} is too old: {kind} {version} speaks version "

@@ -9,11 +9,12 @@ import socket
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from lading.engine.discovery import Candidate, candidates, open_engine, open_first
-from lading.errors import ConfigError, EngineTooOld, EngineUnreachable, NotSupported
+from lading.errors import ConfigError, EngineError, EngineTooOld, EngineUnreachable, NotSupported
 from lading.settings import EngineOptions
 
 AUTO = EngineOptions()
@@ -32,10 +33,10 @@ def env(home: Path) -> dict[str, str]:
 
 
 @contextlib.asynccontextmanager
-async def answering(path: Path, **version: object) -> AsyncIterator[str]:
+async def answering(path: Path, *, body: bytes = b"", **version: Any) -> AsyncIterator[str]:
     """Answers every call with the version of an engine: as much of one as discovery sees."""
     said = {"ApiVersion": "1.41", "Version": "20.10.24", "KernelVersion": "6.1", **version}
-    body = json.dumps(said).encode()
+    body = body or json.dumps(said).encode()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
@@ -183,10 +184,22 @@ async def test_too_old(env: dict[str, str], home: Path) -> None:
     async with answering(home / "e.sock", ApiVersion="1.39", Version="18.09.1") as address:
         with pytest.raises(EngineTooOld, match=r"18\.09\.1 speaks version 1\.39.*1\.40 is needed"):
             await open_engine(EngineOptions(address), env)
-    old = {"Components": [{"Name": "Podman Engine"}], "Version": "3.4.4", "ApiVersion": "1.40"}
+    old: dict[str, Any] = {
+        "Components": [{"Name": "Podman Engine"}],
+        "Version": "3.4.4",
+        "ApiVersion": "1.40",
+    }
     async with answering(home / "p.sock", **old) as address:
         with pytest.raises(EngineTooOld, match=r"Podman 3\.4\.4, 4\.0 is needed"):
             await open_engine(EngineOptions(address), env)
+
+
+@pytest.mark.parametrize("body", [b"<html>a router's page</html>", b"[1]", b'{"version": 1}'])
+async def test_what_is_no_engine(env: dict[str, str], home: Path, body: bytes) -> None:
+    async with answering(home / "e.sock", body=body) as address:
+        with pytest.raises(EngineError, match="is no container engine") as caught:
+            await open_engine(EngineOptions(address), env)
+    assert "--engine" in caught.value.fix
 
 
 @pytest.mark.parametrize(
@@ -196,7 +209,7 @@ async def test_too_old(env: dict[str, str], home: Path) -> None:
 async def test_newer_than_we_know_is_spoken_to_as_we_know(
     env: dict[str, str], home: Path, oldest: str | None, spoken: str
 ) -> None:
-    said = {"ApiVersion": "1.52", "Version": "29.0", "MinAPIVersion": oldest}
+    said: dict[str, Any] = {"ApiVersion": "1.52", "Version": "29.0", "MinAPIVersion": oldest}
     async with (
         answering(home / "e.sock", **said) as address,
         await open_engine(EngineOptions(address), env) as engine,
