@@ -274,7 +274,7 @@ class Pool:
         # After a failure, those who still wait for the key wait for the containers it has.
         failures = shelf.failures
         pausing = failures.starts and shelf.slots and self._clock.time() < failures.again_at
-        return self._open and not pausing
+        return self._open and self.admission.accepting and not pausing
 
     def _share(self, shelf: Shelf, waiter: Waiter[Grant]) -> bool:
         slot = min(shelf.slots, key=lambda slot: slot.load, default=None)

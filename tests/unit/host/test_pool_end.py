@@ -271,6 +271,23 @@ async def test_clear_closes_idle_ones_now_and_busy_ones_when_they_are_done() -> 
         assert (await h.user(kind)).has()
 
 
+async def test_nothing_is_started_in_advance_while_paused() -> None:
+    async with host(cpus=4, spares=2) as h:
+        kind = Kind("a", by_hand=True)
+        user = await h.user(kind)
+        kind.starting[0].succeed()
+        await turns()
+        assert user.has()
+        assert len(kind.starting) == 1, "a spare is on its way"
+        h.admission.pause()
+        await h.pool.clear()
+        await turns()
+        assert kind.starting == []
+        await user.end()
+        assert h.pool.snapshot().keys == {}
+        assert h.capacity.used == Resources()
+
+
 async def test_a_smaller_host_keeps_what_is_busy_and_closes_what_is_idle() -> None:
     async with host(cpus=4) as h:
         users = [await h.user(Kind(key)) for key in "ab"]
