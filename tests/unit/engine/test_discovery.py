@@ -127,7 +127,7 @@ def test_no_engine(env: dict[str, str]) -> None:
 
 async def test_the_first_that_answers(env: dict[str, str], home: Path) -> None:
     # Not --engine docker: this machine may have one at the first usual place.
-    podman = {"Components": [{"Name": "Podman Engine"}], "Version": "4.3.1"}
+    podman: dict[str, Any] = {"Components": [{"Name": "Podman Engine"}], "Version": "4.3.1"}
     async with answering(home / "run/podman/podman.sock", **podman) as address:
         engine = await open_engine(EngineOptions("podman"), env)
         await engine.close()
