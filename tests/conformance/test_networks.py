@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
@@ -179,6 +181,24 @@ async def test_a_connection_breaks_when_the_container_is_killed(make: Make) -> N
     with pytest.raises(ConnectionError):
         await call(container, {"exit": 3})
     assert (await container.wait()).code == 3
+
+
+async def test_connected_to_by_many_at_once_and_while_it_is_removed(make: Make) -> None:
+    """What is kept for a container is let go with it, however many found it at once."""
+    container = await make(network=Network.NONE, ports=(8080,))
+    await ready(container)
+
+    async def connects() -> None:
+        with contextlib.suppress(ConnectionError):
+            while True:
+                (await container.connect(8080)).close()
+
+    for sock in await asyncio.gather(*(container.connect(8080) for _ in range(4))):
+        sock.close()
+    async with asyncio.TaskGroup() as group:
+        for _ in range(3):
+            group.create_task(connects())
+        await container.remove()
 
 
 async def test_a_megabyte_reply(make: Make) -> None:

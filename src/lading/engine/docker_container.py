@@ -200,7 +200,6 @@ class DockerContainer:
         await to_the_end(self._remove())
 
     async def _remove(self) -> None:
-        self._reach.forget(self._id)
         call = self._call("removing")
         try:
             reply = await self._api.call(
@@ -210,6 +209,8 @@ class DockerContainer:
                 await self._gone(call)
         except ContainerNotFound:
             pass
+        finally:
+            self._reach.forget(self._id)  # afterwards: until then it may be connected to
 
     async def _gone(self, call: Call) -> None:
         path = f"{self._path}/wait?condition=removed"

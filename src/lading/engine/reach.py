@@ -56,6 +56,7 @@ class Reach:
         self.obstacle = obstacle
         self._traveller = Traveller()
         self._ways: dict[str, _Way] = {}
+        self._closed = False
 
     async def connect(self, container: str, port: int, look: Look) -> socket.socket:
         """Open a connection, see :meth:`lading.engine.base.Container.connect`."""
@@ -64,11 +65,16 @@ class Reach:
             try:
                 return await self._take(container, way, port)
             except (NotSupported, NamespaceError):
-                self.forget(container)  # it was started anew, or has ended: look again
-        way = self._ways[container] = await self._find(container, look)
+                self._forget(container, way)  # it was started anew, or has ended: look again
+        found = await self._find(container, look)
+        if self._closed:
+            raise ConnectionResetError("the connection to the engine was closed")
+        # Somebody else may have found it meanwhile: only what is kept here is ever closed.
+        way = self._ways.setdefault(container, found)
         try:
             return await self._take(container, way, port)
         except NamespaceError as error:
+            self._forget(container, way)
             raise ConnectionRefusedError(f"container {way.name} ended: {error}") from error
 
     async def _find(self, container: str, look: Look) -> _Way:
@@ -115,13 +121,19 @@ class Reach:
         return await dial(await door.sockets(way.pid, container), port)
 
     def forget(self, container: str) -> None:
-        """Let go of what is kept for a container."""
-        way = self._ways.pop(container, None)
-        if way is not None and way.namespace is not None:
-            way.namespace.close()
+        """Let go of what is kept for a container, which is gone."""
+        if (way := self._ways.get(container)) is not None:
+            self._forget(container, way)
+
+    def _forget(self, container: str, way: _Way) -> None:
+        if self._ways.get(container) is way:
+            del self._ways[container]
+            if way.namespace is not None:
+                way.namespace.close()
 
     def close(self) -> None:
         """Let go of everything."""
+        self._closed = True
         for container in list(self._ways):
             self.forget(container)
         self._traveller.close()
