@@ -96,6 +96,19 @@ async def test_tasks_cannot_reach_each_other(start: Start, probe: str, engine: E
     assert "mecanywhere_closed" not in names
 
 
+async def test_a_shared_network_may_go_with_who_made_it(
+    start: Start, probe: str, tmp_path: Path
+) -> None:
+    first = await start("--network", "bridge")
+    second = await start("--network", "bridge", state=tmp_path / "second")
+    for executor in (first, second):
+        assert (await executor.execute(probe, "x")).success
+    await second.ask("POST", "/pause")  # now none of its containers is attached
+    await second.ask("POST", "/unpause")
+    await first.end()
+    assert (await second.execute(probe, "y")).msg == "y"
+
+
 async def test_v1_execute_is_honest(start: Start, probe: str) -> None:
     executor = await start()
     good = await executor.execute(probe, "bytes", path="/v1/execute")

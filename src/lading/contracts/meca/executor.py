@@ -23,6 +23,7 @@ from lading.engine.shield import to_the_end
 from lading.errors import (
     ContainerLost,
     LadingError,
+    NetworkNotFound,
     NotAccepting,
     NotSupported,
     ReplyTooLarge,
@@ -294,7 +295,9 @@ class Executor:
             log.info("pulled %s: %s", ref, image.id)
         return image
 
-    async def _start(self, key: TaskKey, image: ImageInfo, gpus: tuple[str, ...]) -> TaskServer:
+    async def _start(
+        self, key: TaskKey, image: ImageInfo, gpus: tuple[str, ...], *, again: bool = True
+    ) -> TaskServer:
         attachment = await self._networks.attach(self._launcher.network(micro_vm=key.micro_vm))
         try:
             running = await start(
@@ -310,8 +313,11 @@ class Executor:
                     memory=key.limits.memory,
                 ),
             )
-        except BaseException:
+        except BaseException as error:
             await to_the_end(self._networks.release(attachment))
+            if again and not attachment.own and isinstance(error, NetworkNotFound):
+                self._networks.forget(attachment)
+                return await self._start(key, image, gpus, again=False)
             raise
         return TaskServer(
             running,

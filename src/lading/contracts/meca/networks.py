@@ -82,6 +82,10 @@ class Networks:
         if attachment.own:
             await self._engine.remove_network(attachment.network)
 
+    def forget(self, attachment: Attachment) -> None:
+        """Take note that a shared network is gone: who made it has ended, and removed it."""
+        self._shared.discard(attachment.network)
+
     async def close(self) -> None:
         """Remove what all shared, unless somebody else uses it, too."""
         for name in self._shared:
