@@ -9,6 +9,7 @@ import subprocess
 import sys
 import sysconfig
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.images.build import ensure_probe
@@ -17,6 +18,11 @@ from tests.support.containers import output
 
 from lading.engine import ContainerSpec, Limits, Mount, Network
 from lading.engine.discovery import open_engine
+from lading.engine.docker_address import UnixDial
+from lading.engine.docker_api import Api, Reply
+from lading.engine.docker_door import DoorKeeper
+from lading.errors import EngineUnreachable
+from lading.http1 import Client
 from lading.settings import EngineOptions
 
 ROOT = Path(__file__).parents[2]
@@ -59,7 +65,7 @@ asyncio.run(main(json.loads(sys.argv[1])))
 """
 
 
-pytestmark = pytest.mark.parametrize("engine_host", ["docker", "podman"], indirect=True)
+on_each_engine = pytest.mark.parametrize("engine_host", ["docker", "podman"], indirect=True)
 
 
 @pytest.fixture
@@ -95,6 +101,7 @@ def _spec(image: str, host: str, labels: dict[str, str], then: str) -> Container
     )
 
 
+@on_each_engine
 async def test_reached_through_the_door(
     engine_host: str, python_image: str, test_labels: dict[str, str]
 ) -> None:
@@ -112,6 +119,7 @@ async def test_reached_through_the_door(
         await _doors_closed(engine_host, test_labels)
 
 
+@on_each_engine
 async def test_a_killed_executor_leaves_no_door(
     engine_host: str, python_image: str, test_labels: dict[str, str]
 ) -> None:
@@ -132,6 +140,63 @@ async def test_a_killed_executor_leaves_no_door(
         await _doors_closed(engine_host, test_labels)
         for left in await engine.containers(test_labels):  # the task, which nobody swept
             await (await engine.container(left.id)).remove()
+
+
+class _Watched(Api):
+    """Tells when a call is about to be made."""
+
+    awaited = ""
+
+    async def call(self, method: str, path: str, *args: Any, **kwargs: Any) -> Reply:
+        if path == self.awaited:
+            self.seen.set()
+        return await super().call(method, path, *args, **kwargs)
+
+    def watch(self, path: str) -> asyncio.Event:
+        self.awaited, self.seen = path, asyncio.Event()
+        return self.seen
+
+
+def _api(host: str) -> _Watched:
+    dial = UnixDial(host.removeprefix("unix://"))
+    return _Watched(Client(dial, host="engine", idle=1.0), host, 10.0)
+
+
+@on_each_engine
+async def test_cancelled_while_it_is_opened(
+    engine_host: str, test_labels: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ensure_probe(engine_host)
+    async with await open_engine(EngineOptions(engine_host)) as engine:
+        # Any container does for the one that we would run in.
+        task = await engine.create(
+            ContainerSpec("lading-test/probe:1", labels=test_labels, network=Network.NONE)
+        )
+        api = _api(engine_host)
+        try:
+            await task.start()
+            monkeypatch.setattr("lading.engine.docker_door.own_container", lambda: task.id)
+            keeper = DoorKeeper(api)
+            keeper.labels = test_labels
+            created = api.watch("/containers/create")
+            opening = asyncio.create_task(keeper.door())
+            await created.wait()
+            opening.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await opening
+            assert [info.id for info in await engine.containers(test_labels)] == [task.id]
+        finally:
+            api.close()
+            await task.remove()
+
+
+async def test_an_engine_that_is_away_refuses_no_door(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lading.engine.docker_door.own_container", lambda: "f" * 64)
+    keeper = DoorKeeper(_api(f"unix://{tmp_path}/absent.sock"))
+    with pytest.raises(EngineUnreachable):
+        await keeper.door()
 
 
 async def _doors_closed(host: str, labels: dict[str, str]) -> None:

@@ -14,7 +14,7 @@ from lading.engine.docker_errors import Call, Thing
 from lading.engine.docker_wire import segment
 from lading.engine.doorman import Door, accept, listen
 from lading.engine.shield import to_the_end
-from lading.errors import ContainerNotFound, EngineError, NotSupported
+from lading.errors import ContainerNotFound, EngineError, EngineUnreachable, NotSupported
 
 if TYPE_CHECKING:
     from lading.engine.docker_api import Api
@@ -26,6 +26,8 @@ _ID = re.compile(r"containers/([0-9a-f]{64})/")
 _ANY_ID = re.compile(r"[0-9a-f]{64}")
 _CALL = Call("opening the door for an executor in a container", Thing.CONTAINER)
 _FIX = "run the executor on the host, or give its tasks a network that it is on"
+_REFUSED_SECONDS = 60
+"""How long a door that could not be opened is not tried again: who connects would wait for it."""
 
 
 class DoorKeeper:
@@ -40,7 +42,7 @@ class DoorKeeper:
         self._api = api
         self._door: Door | None = None
         self._turn = asyncio.Lock()
-        self._refusal: NotSupported | None = None
+        self._refusal: tuple[float, NotSupported] | None = None
         self.labels: Mapping[str, str] = {}
 
     async def door(self) -> Door:
@@ -50,16 +52,22 @@ class DoorKeeper:
         ------
         NotSupported
             There can't be one: we are no container, or not one of this engine.
+        EngineUnreachable
+            The engine is away.
         """
+        now = asyncio.get_running_loop().time
         async with self._turn:
-            if self._refusal is not None:
-                raise self._refusal
+            if self._refusal is not None and now() < self._refusal[0]:
+                raise self._refusal[1]
             if self._door is None or not self._door.open:
                 try:
                     self._door = await self._open()
-                except NotSupported as error:
-                    self._refusal = error
+                except EngineUnreachable:
                     raise
+                except EngineError as error:
+                    refusal = error if isinstance(error, NotSupported) else _refused(error)
+                    self._refusal = now() + _REFUSED_SECONDS, refusal
+                    raise refusal from error
             return self._door
 
     async def _open(self) -> Door:
@@ -67,16 +75,16 @@ class DoorKeeper:
         try:
             listener, path = await asyncio.to_thread(listen)
         except OSError as error:
-            raise NotSupported(f"the door can't be opened: {error}", fix=_FIX) from error
+            raise _refused(error) from error
+        made: list[str] = []
         try:
-            container = await to_the_end(self._create(own, path))
-            helper = f"/containers/{container}"
-            try:
-                await self._api.call("POST", f"{helper}/start", _CALL)
-                return await self._first(helper, listener)
-            except BaseException:
+            await to_the_end(self._create(own, path, made))
+            await self._api.call("POST", f"{made[0]}/start", _CALL)
+            return await self._first(made[0], listener)
+        except BaseException:
+            for helper in made:  # also one that was made for a cancelled caller
                 await to_the_end(self._discard(helper))
-                raise
+            raise
         finally:
             listener.close()
             await to_the_end(asyncio.to_thread(path.unlink, missing_ok=True))
@@ -106,7 +114,7 @@ class DoorKeeper:
         async with self._api.stream("POST", f"{helper}/wait", _CALL) as response:
             await response.read()
 
-    async def _create(self, own: dict[str, Any], path: Path) -> str:
+    async def _create(self, own: dict[str, Any], path: Path, made: list[str]) -> None:
         target = f"/proc/{own['State']['Pid']}/root{path}"
         body = {
             "Image": own["Image"],
@@ -143,7 +151,7 @@ class DoorKeeper:
             },
         }
         reply = await self._api.call("POST", "/containers/create", _CALL, body=body)
-        return str(reply.json()["Id"])
+        made.append(f"/containers/{reply.json()['Id']}")
 
     async def _discard(self, helper: str) -> None:
         await self._api.call(
@@ -160,8 +168,6 @@ class DoorKeeper:
             raise NotSupported(
                 "we are no container of this engine, so nobody can open a door for us", fix=_FIX
             ) from error
-        except EngineError as error:
-            raise NotSupported(f"the door can't be opened: {error}", fix=_FIX) from error
         found: dict[str, Any] = reply.json()
         return found
 
@@ -170,6 +176,10 @@ class DoorKeeper:
         if self._door is not None:
             self._door.close()
             self._door = None
+
+
+def _refused(error: Exception) -> NotSupported:
+    return NotSupported(f"the door can't be opened: {error}", fix=_FIX)
 
 
 def own_container(proc: Path = Path("/proc")) -> str:
