@@ -14,20 +14,14 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-__all__ = ["UNSET", "EngineOptions", "Unset", "environment", "knob", "state_directory"]
-
-
-class Unset:
-    """The type of :data:`UNSET`: nothing was said, so the default holds (None means off)."""
-
-    def __repr__(self) -> str:
-        return "UNSET"
-
-    def __bool__(self) -> bool:
-        return False
-
-
-UNSET = Unset()
+__all__ = [
+    "EngineOptions",
+    "environment",
+    "from_environment",
+    "knob",
+    "state_directory",
+    "variable",
+]
 
 
 def knob(default: Any, help_text: str, *, flag: str = "", metavar: str = "") -> Any:
@@ -52,6 +46,11 @@ def environment() -> Mapping[str, str]:
     return os.environ
 
 
+def variable(name: str) -> str:
+    """Name the environment variable of a knob: ``LADING_START_TIMEOUT``."""
+    return f"LADING_{name.upper()}"
+
+
 def from_environment(options: type, env: Mapping[str, str] | None = None) -> dict[str, str]:
     """Find which fields of an option set the environment sets, as text.
 
@@ -68,8 +67,8 @@ def from_environment(options: type, env: Mapping[str, str] | None = None) -> dic
         Field name to text; only those set and not empty.
     """
     env = environment() if env is None else env
-    named = {item.name: f"LADING_{item.name.upper()}" for item in fields(options)}
-    return {name: env[variable] for name, variable in named.items() if env.get(variable)}
+    named = {item.name: variable(item.name) for item in fields(options)}
+    return {name: env[key] for name, key in named.items() if env.get(key)}
 
 
 def state_directory(env: Mapping[str, str] | None = None) -> Path:

@@ -64,6 +64,21 @@ def test_a_bad_file_is_named(tmp_path: Path, text: str, words: str) -> None:
     assert str(file) in str(caught.value)
 
 
+def test_a_bad_variable_or_flag_is_named() -> None:
+    with pytest.raises(ConfigError, match=r"^LADING_CPU: "):
+        load(None, {}, {"LADING_CPU": "many"})
+    with pytest.raises(ConfigError, match=r"^command line: queue: "):
+        load(None, {"queue": -1}, {"LADING_QUEUE": "5"})
+
+
+def test_only_what_belongs_there_is_read_below_sgx(tmp_path: Path) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text("sgx:\n  enable:\n  sgx_device:\n  listen: 0.0.0.0:1\n")
+    options, warnings = load(file, {}, {})
+    assert options == ExecutorOptions()
+    assert warnings == [f"{file}: unknown key 'sgx.listen' is ignored"]
+
+
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"nowhere\.yaml"):
         load(tmp_path / "nowhere.yaml", {}, {})
@@ -82,7 +97,9 @@ def test_beyond_loopback_needs_a_token(listen: str) -> None:
     assert check_listen(ExecutorOptions(listen=listen, no_token=True))
 
 
-@pytest.mark.parametrize("listen", ["2591", "localhost", "localhost:many", "localhost:70000"])
+@pytest.mark.parametrize(
+    "listen", ["2591", "localhost", "localhost:many", "localhost:70000", "localhost:²"]
+)
 def test_no_address(listen: str) -> None:
     with pytest.raises(ConfigError, match="HOST:PORT"):
         check_listen(ExecutorOptions(listen=listen))

@@ -24,7 +24,6 @@ __all__ = ["CONTRACT", "ENCLAVE_DEVICE", "Launcher", "TaskKey", "container_name"
 CONTRACT = "meca"
 """The value of the label ``lading.contract``."""
 
-NETWORK = "mecanywhere"
 CLOSED_NETWORK = "mecanywhere_closed"
 OPEN_NETWORK = "mecanywhere_open"
 ENCLAVE_DEVICE = "/dev/sgx/enclave"

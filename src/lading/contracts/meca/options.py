@@ -15,7 +15,7 @@ from pydantic.dataclasses import dataclass as validated
 
 from lading.contracts.meca import EXECUTOR_PORT
 from lading.errors import ConfigError
-from lading.settings import EngineOptions, from_environment, knob
+from lading.settings import EngineOptions, from_environment, knob, variable
 
 __all__ = ["ExecutorOptions", "load"]
 
@@ -126,6 +126,7 @@ class ExecutorOptions(EngineOptions):
 
 
 _ADAPTER: TypeAdapter[ExecutorOptions] = TypeAdapter(ExecutorOptions)
+_IN_SGX = ("sgx_device", "aesmd_path")
 _RENAMED = {"microVM_runtime": "microvm_runtime"}
 
 
@@ -160,27 +161,24 @@ def load(
     known = {item.name for item in dataclasses.fields(ExecutorOptions)}
     values: dict[str, Any] = {}
     origin: dict[str, str] = {}
-    layers = (
-        (str(file), _flatten(_read(file)) if file else {}),
-        ("environment variable", from_environment(ExecutorOptions, env)),
-        ("command line", flags),
-    )
-    for source, layer in layers:
-        for key, value in layer.items():
-            name = _RENAMED.get(key, key)
-            if name not in known:
-                warnings.append(f"{source}: unknown key {key!r} is ignored")
-                continue
-            values[name] = value
-            origin[name] = source
+    content = _flatten(_read(file)) if file else {}
+    layers = [
+        *((f"{file}: {key}", key, value) for key, value in content.items()),
+        *((variable(k), k, v) for k, v in from_environment(ExecutorOptions, env).items()),
+        *((f"command line: {key}", key, value) for key, value in flags.items()),
+    ]
+    for place, key, value in layers:
+        name = _RENAMED.get(key, key)
+        if name in known:
+            values[name], origin[name] = value, place
+        else:
+            warnings.append(f"{file}: unknown key {key!r} is ignored")
     try:
         options = _ADAPTER.validate_python(values)
     except ValidationError as error:
         first = error.errors()[0]
         key = str(first["loc"][0]) if first["loc"] else ""
-        raise ConfigError(
-            f"{origin.get(key, 'configuration')}: {key}", f"{first['msg']}, got {first['input']!r}"
-        ) from None
+        raise ConfigError(origin.get(key, key), f"{first['msg']}, got {first['input']!r}") from None
     _check(options, origin)
     return options, warnings
 
@@ -188,17 +186,15 @@ def load(
 def _check(options: ExecutorOptions, origin: Mapping[str, str]) -> None:
     if options.type != "docker":
         raise ConfigError(
-            f"{origin['type']}: type",
+            origin["type"],
             f"{options.type!r} is not docker, the only type there is",
             fix="choose the engine by 'engine': docker, podman, or an address",
         )
     if options.engine_timeout <= 0:
-        raise ConfigError(
-            f"{origin['engine_timeout']}: engine_timeout", "must be seconds, more than 0"
-        )
+        raise ConfigError(origin["engine_timeout"], "must be seconds, more than 0")
     if options.network not in ("auto", "sealed", "bridge"):
         raise ConfigError(
-            f"{origin['network']}: network",
+            origin["network"],
             f"{options.network!r} is none of auto, sealed, bridge",
         )
 
@@ -220,6 +216,10 @@ def _read(file: Path) -> dict[str, Any]:
 def _flatten(content: dict[str, Any]) -> dict[str, Any]:
     nested = content.get("sgx")
     if isinstance(nested, dict):
-        content = {**content, "sgx": nested.get("enable", False)}
-        content |= {f"{key}": value for key, value in nested.items() if key != "enable"}
+        content = {**content, "sgx": nested.get("enable") or False}
+        for key, value in nested.items():
+            if key not in ("enable", *_IN_SGX):
+                content[f"sgx.{key}"] = value  # which nobody knows
+            elif key != "enable" and value is not None:
+                content[key] = value
     return content

@@ -52,7 +52,7 @@ def check_listen(options: ExecutorOptions) -> tuple[str, int]:
     """
     host, colon, port = options.listen.rpartition(":")
     host = host.strip("[]")
-    if not colon or not port.isdigit() or int(port) > 65_535:
+    if not colon or not port.isdecimal() or int(port) > 65_535:
         raise ConfigError("listen", f"{options.listen!r} is not HOST:PORT")
     if not options.token and not options.no_token and not is_loopback(host):
         raise ConfigError(
