@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import subprocess
 import tarfile
 from pathlib import Path
 
@@ -96,3 +97,23 @@ async def test_a_mount_of_nothing_is_an_error(make: Make, tmp_path: Path) -> Non
     with pytest.raises(EngineError, match="missing"):
         await make("exit", "0", mounts=(Mount(str(missing), "/in"),))
     assert not missing.exists()
+
+
+@pytest.mark.parametrize("engine_kind", ["docker", "podman"])
+async def test_nothing_below_a_read_only_mount_can_be_written(make: Make, tmp_path: Path) -> None:
+    """Engines make only the mount itself read-only, not what is mounted below it."""
+    below = tmp_path / "below"
+    below.mkdir()
+    mounting = ["mount", "-t", "tmpfs", "none", str(below)]
+    if subprocess.run(mounting, check=False, capture_output=True).returncode:
+        pytest.skip("mounting takes root")
+    try:
+        container = await make("write", "/in/below/x", "x", mounts=(Mount(str(tmp_path), "/in"),))
+        assert (await container.wait()).code == 70
+        assert list(below.iterdir()) == []
+        mounts = (Mount(str(tmp_path), "/in", read_only=False),)
+        container = await make("write", "/in/below/x", "x", mounts=mounts)
+        assert (await container.wait()).code == 0
+        assert [path.name for path in below.iterdir()] == ["x"]
+    finally:
+        subprocess.run(["umount", str(below)], check=True)

@@ -127,6 +127,8 @@ def _host_config(spec: ContainerSpec) -> Json:
                 "Source": mount.source,
                 "Target": mount.target,
                 "ReadOnly": mount.read_only,
+                # What is mounted below it stays writable: so it is left out.
+                "BindOptions": {"NonRecursive": mount.read_only},
             }
             for mount in spec.mounts
         ]

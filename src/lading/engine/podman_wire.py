@@ -60,7 +60,8 @@ def create_body(spec: ContainerSpec, *, publish: bool = False) -> Json:
                 "type": "bind",
                 "source": mount.source,
                 "destination": mount.target,
-                "options": ["rbind", "ro" if mount.read_only else "rw"],
+                # "ro" leaves what is mounted below it writable: so that is left out.
+                "options": ["bind", "ro"] if mount.read_only else ["rbind", "rw"],
             }
             for mount in spec.mounts
         ]

@@ -65,7 +65,8 @@ class Mount:
     target : str
         Absolute path in the container.
     read_only : bool
-        Whether the container may only read it.
+        Whether the container may only read it. Other file systems that are mounted below `source`
+        are not in it then, as engines can't keep those from being written to.
     """
 
     source: str
