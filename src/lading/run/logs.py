@@ -14,6 +14,8 @@ from lading.errors import LadingError
 __all__ = ["LogTail"]
 
 _KEEP = 64 * 1024
+_PIECES = 1000
+"""Chunks to keep at the most: each takes a hundred bytes besides what is in it."""
 _TAIL_LINES = 20
 _TAIL_CHARACTERS = 8 * 1024
 """Of what is quoted in an error: a "line" may be endless."""
@@ -29,7 +31,7 @@ class LogTail:
     mark : bytes or None
         What to look for, on either stream.
     keep : int
-        Bytes to keep.
+        Bytes to keep; fewer of a log that comes in pieces of a few bytes.
 
     Attributes
     ----------
@@ -135,6 +137,8 @@ class LogTail:
             if len(first.data) > excess:
                 self._kept.appendleft(LogChunk(first.stream, first.data[excess:]))
                 self._size += len(first.data) - excess
+        if len(self._kept) > _PIECES:
+            self._size -= len(self._kept.popleft().data)
 
     def _look(self, chunk: LogChunk, mark: bytes) -> None:
         """Look for the mark, which may have begun at the end of earlier chunks of this stream."""

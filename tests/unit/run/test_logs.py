@@ -72,6 +72,17 @@ async def test_only_the_end_is_kept() -> None:
     assert tail.tail(2) == "line 998\nline 999"
 
 
+async def test_a_log_in_tiny_pieces_takes_no_more_memory() -> None:
+    pieces = [(("stdout", "stderr")[n % 2], b"%d\n" % (n % 10)) for n in range(5000)]
+    tail = await follow(*pieces)
+    assert len(tail.chunks()) == 1000
+    assert tail.tail(3) == "7\n8\n9"
+    assert (await follow(*pieces, keep=4)).chunks() == [
+        LogChunk("stdout", b"8\n"),
+        LogChunk("stderr", b"9\n"),
+    ]
+
+
 async def test_lines_without_end_and_bytes_that_are_no_text() -> None:
     tail = await follow(("stdout", b"x" * 200_000), ("stdout", b"\xff\xfeend"))
     assert len(tail.tail()) == 8192
