@@ -232,9 +232,7 @@ class Admission:
                 fix="try again later, or let more wait (queue limit) or run (cores, memory)",
             )
         if timeout is not None:
-            waiter.timer = self.clock.call_at(
-                self.clock.time() + timeout, lambda: self._time_out(waiter, timeout)
-            )
+            self._set_timer(waiter, timeout)
         return waiter
 
     async def wait(self, waiter: Waiter[T]) -> T:
@@ -410,7 +408,14 @@ class Admission:
             waiter.timer.cancel()
         return True
 
+    def _set_timer(self, waiter: Waiter[Any], seconds: float) -> None:
+        when = self.clock.time() + seconds
+        waiter.timer = self.clock.call_at(when, lambda: self._time_out(waiter, seconds))
+
     def _time_out(self, waiter: Waiter[Any], seconds: float) -> None:
+        if waiter.group.provided():  # there is room; what is being prepared has its own deadline
+            self._set_timer(waiter, seconds)
+            return
         text = waiter.group.lacks(self.capacity).removeprefix("waits for")
         message = f"no room within {format_seconds(seconds)}: still waited for{text}"
         self.fail(waiter, TimedOut(message, seconds=seconds, fix="try again later"))

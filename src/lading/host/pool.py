@@ -83,7 +83,8 @@ class Pool:
         want : Want
             Which kind.
         timeout : float or None
-            Seconds that it may wait for one, its start included.
+            Seconds that it may wait for room. While a container of its key is being started, it
+            waits for that, and the time begins anew if it comes to nothing.
 
         Raises
         ------

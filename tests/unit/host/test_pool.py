@@ -229,16 +229,20 @@ async def test_what_never_fits_is_refused() -> None:
         assert isinstance((await h.user(Kind("a", cpus=2))).error, TooLarge)
 
 
-async def test_a_deadline_for_waiting_counts_the_start() -> None:
-    async with host() as h:
+async def test_a_deadline_for_waiting_does_not_count_the_start() -> None:
+    async with host(cpus=1) as h:
         kind = Kind("a", by_hand=True)
-        user = await h.user(kind, timeout=3)
-        start = kind.starting[0]
+        users = [await h.user(kind, timeout=3) for _ in range(2)]
+        h.clock.advance(5)
+        await turns()
+        assert not any(user.error for user in users)
+        kind.starting[0].succeed()
+        await turns()
+        assert served(users) == [True, False]
         h.clock.advance(3)
         await turns()
-        assert isinstance(user.error, TimedOut)
-        assert "still waited for its container to start" in str(user.error)
-        assert start.cancelled, "nobody waits for it any more"
+        assert isinstance(users[1].error, TimedOut)
+        assert "its container is busy" in str(users[1].error)
 
 
 async def test_a_container_given_back_goes_to_its_own_key_until_somebody_starves() -> None:
