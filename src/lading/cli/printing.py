@@ -109,7 +109,8 @@ def line(text: str) -> None:
 
 def json(value: Any) -> None:
     """Write a value as JSON, indented."""
-    line(json_format.dumps(value, indent=2, ensure_ascii=False))
+    text = json_format.dumps(value, indent=2, ensure_ascii=False)
+    line(_CONTROL.sub(lambda match: f"\\u{ord(match[0]):04x}", text))  # JSON escapes but a few
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import subprocess
@@ -28,6 +29,14 @@ def test_a_table(capfd: pytest.CaptureFixture[str]) -> None:
         f"{'one':14}  x",
         "\ufffd[1mtwo three",
     ]
+
+
+def test_json_changes_no_character_and_moves_no_cursor(capfd: pytest.CaptureFixture[str]) -> None:
+    text = "".join(map(chr, range(0x2030)))
+    printing.json({text: text})
+    shown = capfd.readouterr().out
+    assert json.loads(shown) == {text: text}
+    assert all(char.isprintable() or char in "\n\u2028\u2029" or ord(char) > 0x9F for char in shown)
 
 
 def test_strangers_move_no_cursor(capfd: pytest.CaptureFixture[str]) -> None:
