@@ -39,6 +39,12 @@ def _parse(text: str | float, field: str, example: str) -> tuple[float, str]:
     return number, match[2]
 
 
+def _possible(number: float, most: int, text: str | float, field: str) -> float:
+    if number > most:
+        raise InputError(field, f"{text!r} is more than any machine has", fix="write less")
+    return number
+
+
 def size(text: str | float, field: str = "size") -> int:
     """Read a size in bytes.
 
@@ -57,13 +63,13 @@ def size(text: str | float, field: str = "size") -> int:
     Raises
     ------
     InputError
-        It is no quantity, negative, or its unit is unknown.
+        It is no quantity, negative, more than any machine has, or its unit is unknown.
     """
     number, unit = _parse(text, field, "512Mi")
     if unit not in _SIZES:
         known = ", ".join(("Ki", "Mi", "Gi", "k", "M", "G", "kb", "mb", "gb"))
         raise InputError(field, f"unknown unit {unit!r} in {text!r}", fix=f"use one of {known}")
-    return math.ceil(number * _SIZES[unit])
+    return math.ceil(_possible(number * _SIZES[unit], 1 << 62, text, field))
 
 
 def cores(text: str | float, field: str = "cpu") -> float:
@@ -84,12 +90,12 @@ def cores(text: str | float, field: str = "cpu") -> float:
     Raises
     ------
     InputError
-        It is no quantity, negative, or its unit is not ``m``.
+        It is no quantity, negative, more than any machine has, or its unit is not ``m``.
     """
     number, unit = _parse(text, field, "0.5 or 500m")
     if unit not in ("", "m"):
         raise InputError(field, f"unknown unit {unit!r} in {text!r}", fix="write 0.5 or 500m")
-    return number / 1000 if unit else number
+    return _possible(number / 1000 if unit else number, 10**9, text, field)
 
 
 def to_mebibytes(size_in_bytes: int) -> int:

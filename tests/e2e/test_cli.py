@@ -255,6 +255,7 @@ def test_an_absent_image(lading: Cli) -> None:
         (("IMAGE", "--input", "@/absent"), "--input: /absent can't be read: No such file"),
         (("IMAGE", "--input", "x", "--memory", "128"), "fix: write it as 256Mi"),
         (("IMAGE", "--input", "x", "--memory", "2 bananas"), "unknown unit 'bananas'"),
+        (("IMAGE", "--input", "x", "--cpu", "1e300"), "more than any machine has"),
         (("IMAGE", "--input", "x", "--cpu", "0"), "--cpu: must be at least 0.01"),
         (("IMAGE", "--input", "x", "--gpus", "-1"), "--gpus: must be at least 0"),
         (("IMAGE", "--input", "x", "--timeout", "0"), "--timeout: must be seconds"),
@@ -364,6 +365,9 @@ def test_a_run_is_listed_followed_and_stopped(lading: Cli, probe: str) -> None:
 
 def test_names_that_nothing_has(lading: Cli) -> None:
     failed(lading("inspect", "zzzz"), 66, "no run 'zzzz'", "lading ps --all")
+    for command in ("inspect", "logs", "stop", "rm"):  # "" would be the beginning of any id
+        failed(lading(command, ""), 2, "the name is empty")
+    failed(lading("ps", "--since", "0001-01-01"), 2, "is no time")
     failed(lading("logs", "zzzz"), 66)
     failed(lading("stop", "zzzz", "yyyy"), 66, "'zzzz'", "'yyyy'")
     failed(lading("rm"), 2, "name at least one")

@@ -27,11 +27,19 @@ def test_cores(text: str | float, cores: float) -> None:
     assert units.cores(text) == cores
 
 
-@pytest.mark.parametrize("text", ["", "much", "-1", "1 Xi", "nan", "inf", "1e999", True, "1,5Gi"])
+@pytest.mark.parametrize(
+    "text", ["", "much", "-1", "1 Xi", "nan", "inf", "1e999", "1e300", True, "1,5Gi"]
+)
 def test_no_quantities(text: str) -> None:
     for read in (units.size, units.cores):
         with pytest.raises(InputError, match=r"^limit: "):
             read(text, "limit")
+
+
+def test_more_than_any_machine_has() -> None:
+    for text in ("1e308Gi", "2e9Gi"):
+        with pytest.raises(InputError, match="any machine"):
+            units.size(text)
 
 
 def test_unknown_units_name_the_known_ones() -> None:

@@ -149,12 +149,11 @@ def _moment(text: str) -> float:
     if match := _AGO.fullmatch(text.strip()):
         return time.time() - float(match[1]) * _SECONDS[match[2]]
     try:
-        moment = datetime.fromisoformat(text.strip())
-    except ValueError:
+        return datetime.fromisoformat(text.strip()).timestamp()  # without an offset: the time here
+    except (ValueError, OverflowError):
         raise InputError(
             "--since", f"{text!r} is no time", fix="write 30m, 2h, 3d or 2026-01-31T12:00"
         ) from None
-    return moment.timestamp()  # without an offset: the time here
 
 
 # Collecting.

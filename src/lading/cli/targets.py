@@ -10,7 +10,7 @@ from pathlib import Path
 from lading.engine.base import Engine
 from lading.engine.discovery import open_engine
 from lading.engine.spec import ContainerInfo
-from lading.errors import RecordNotFound
+from lading.errors import InputError, RecordNotFound
 from lading.run.creation import RUN_LABEL
 from lading.run.ownership import LOCK_LABEL, OWNER_LABEL, is_alive
 from lading.run.records import Records, Run, RunState, records_path
@@ -95,9 +95,13 @@ async def find(engine: Engine, records: Records, name: str) -> Target:
 
     Raises
     ------
+    InputError
+        The name is empty: every id begins so.
     RecordNotFound
         Nothing is called so, or several are.
     """
+    if not name:
+        raise InputError("RUN", "the name is empty", fix="`lading ps` lists them")
     containers = await ours(engine)
     found = {
         info.id: info
