@@ -42,6 +42,8 @@ LOCK_LABEL = "lading.lock"
 MACHINE_LABEL = "lading.machine"
 PROCESS_LABEL = "lading.process"
 
+_FOLDER = "owners"
+_OWNER = re.compile(r"[0-9a-f]{32}")
 _UNFINISHED = 60.0
 """Seconds after which a lock file that never got its name is a dead process's."""
 _AT_ONCE = 8
@@ -74,7 +76,7 @@ class Owner:
             The lock file can't be made.
         """
         owner_id = uuid.uuid4().hex
-        lock = state_directory.absolute() / "owners" / f"{owner_id}.lock"
+        lock = state_directory.absolute() / _FOLDER / f"{owner_id}.lock"
         unnamed = lock.with_suffix(".new")
         try:
             lock.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -134,7 +136,7 @@ def is_alive(state_directory: Path, owner_id: str) -> bool:
     """Say whether an owner that keeps its state there lives; blocks shortly."""
     try:
         descriptor = os.open(
-            state_directory / "owners" / f"{owner_id}.lock", os.O_RDWR | os.O_CLOEXEC
+            state_directory / _FOLDER / f"{owner_id}.lock", os.O_RDWR | os.O_CLOEXEC
         )
     except FileNotFoundError:
         return False
@@ -161,7 +163,7 @@ async def sweep(engine: Engine, state_directory: Path, records: Records | None) 
     RecordError
         The records can't be read or written.
     """
-    work = _Sweep(engine, state_directory / "owners")
+    work = _Sweep(engine, state_directory / _FOLDER)
     try:
         await work.remove()
         lost = 0
@@ -267,10 +269,11 @@ class _Sweep:
         """End the runs of the dead, also of those who left nothing else."""
         dead = {owner for owner, is_dead in self._dead.items() if is_dead}
         dead |= await asyncio.to_thread(self._dead_files)
-        # Who has open runs has a file, unless a release or a sweep deleted it meanwhile.
+        # Who has open runs has a file, unless a release or a sweep deleted it: looked at in this
+        # order, or whoever begins meanwhile would be taken for dead.
+        with_runs = records.open_owners()
         with_files = await asyncio.to_thread(self._files)
-        judged = set(self._dead)
-        dead |= records.open_owners() - with_files - judged
+        dead |= with_runs - with_files - set(self._dead)
         return sum([await asyncio.to_thread(records.mark_lost, owner) for owner in sorted(dead)])
 
     def forget(self) -> None:
@@ -340,7 +343,11 @@ class _Sweep:
         """Try to get an owner's lock; None where its file can't be seen or opened."""
         if owner in self._held:
             return True
-        if not path.is_absolute() or path.name != f"{owner}.lock":
+        # An image may carry such labels, too, and a container that others made from it then does:
+        # the file is locked, and deleted, only where an owner's can be.
+        if not _OWNER.fullmatch(owner) or path.parts[-2:] != (_FOLDER, f"{owner}.lock"):
+            return None
+        if not path.is_absolute():
             return None
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)

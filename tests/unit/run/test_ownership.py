@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
 import socket
 import subprocess
 import sys
 import textwrap
+import threading
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +19,7 @@ import pytest
 
 from lading.engine import ContainerSpec, NetworkSpec
 from lading.errors import EngineError, RecordError
-from lading.run.ownership import MACHINE_LABEL, OWNER_LABEL, Owner, is_alive, sweep
+from lading.run.ownership import LOCK_LABEL, MACHINE_LABEL, OWNER_LABEL, Owner, is_alive, sweep
 from lading.run.records import Kind, Records, Run, RunState, new_id
 from lading.testing import FakeEngine, FakeImage, FakeProcess
 
@@ -190,6 +192,60 @@ async def test_an_owner_in_a_container_lives_as_long_as_that(
     await make(engine, "its", labels)
     await executor.remove()
     assert (await sweep(engine, tmp_path, None)).containers == ("its",)
+
+
+@pytest.mark.parametrize(
+    ("owner", "place"),
+    [
+        ("precious", "precious.lock"),
+        ("precious", "owners/precious.lock"),
+        ("0" * 32, f"{'0' * 32}.lock"),
+        ("0" * 32, "owners/other.lock"),
+    ],
+)
+async def test_labels_of_a_strangers_image_name_no_file_of_ours(
+    tmp_path: Path, engine: FakeEngine, owner: str, place: str
+) -> None:
+    """Containers that others make from an image carry its labels."""
+    file = tmp_path / place
+    file.parent.mkdir(exist_ok=True)
+    file.write_text("anything")
+    await make(engine, "others", {OWNER_LABEL: owner, LOCK_LABEL: str(file)})
+    assert (await sweep(engine, tmp_path / "state", None)).containers == ()
+    assert file.exists()
+
+
+class Busy(Records):
+    """Records to which a newcomer writes just before they are asked who has open runs."""
+
+    newcomer: Owner | None = None
+
+    def _claim(self) -> None:
+        self.newcomer = Owner.claim(self.path.parent)
+
+    def open_owners(self) -> set[str]:
+        threading.Thread(target=self._claim).start()  # another process, as it were
+        while self.newcomer is None:
+            os.sched_yield()
+        self.begin(open_run(self.newcomer.id))
+        return super().open_owners()
+
+
+@pytest.fixture
+def busy(tmp_path: Path) -> Iterator[Busy]:
+    records = Busy(tmp_path / "records.db")
+    yield records
+    records.close()
+    assert records.newcomer
+    records.newcomer.release()
+
+
+async def test_whoever_begins_meanwhile_is_alive(
+    tmp_path: Path, engine: FakeEngine, busy: Busy
+) -> None:
+    assert (await sweep(engine, tmp_path, busy)).lost == 0
+    [run] = busy.list()
+    assert run.state is RunState.STARTING
 
 
 async def test_what_could_not_be_removed_is_tried_again(
