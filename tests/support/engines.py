@@ -113,6 +113,7 @@ def podman_service() -> Iterator[str | None]:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
+                cwd=folder,  # its monitor writes a file `oom` to where it was started
             )
         try:
             # A service that is being started has nothing to wait on but its socket.
