@@ -234,7 +234,7 @@ async def dial(made: tuple[socket.socket, ...], port: int) -> socket.socket:
     Raises
     ------
     ConnectionError
-        Nothing listens there.
+        Nothing listens there, or there is no loopback interface (yet).
     """
     loop = asyncio.get_running_loop()
     chosen: socket.socket | None = None
@@ -250,7 +250,9 @@ async def dial(made: tuple[socket.socket, ...], port: int) -> socket.socket:
                 return sock
     finally:
         close_all(sock for sock in made if sock is not chosen)
-    raise failure
+    if isinstance(failure, ConnectionError):
+        raise failure
+    raise ConnectionRefusedError(f"port {port} can't be reached: {failure}") from failure
 
 
 def close_all(made: Iterable[socket.socket]) -> None:
