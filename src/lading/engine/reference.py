@@ -21,6 +21,7 @@ _COMPONENT = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 _DIGEST = re.compile(r"[A-Za-z][A-Za-z0-9]*(?:[-_+.][A-Za-z][A-Za-z0-9]*)*:[0-9A-Fa-f]{32,}")
 _NAME_LENGTH = 255
+_LENGTH = 1024  # with tag and digest; what is longer isn't quoted in an error
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,10 @@ def parse(text: str) -> Reference:
     ImageNameInvalid
         It is none; the message says which part is wrong.
     """
+    if len(text) > _LENGTH:
+        raise ImageNameInvalid(
+            f"{text[:60]}...", f"the name has {len(text)} characters", fix="shorten it"
+        )
     if is_image_id(text):
         raise ImageNameInvalid(text, "this is an image's id, not a name", fix="write its name")
     if not text.strip():

@@ -60,6 +60,12 @@ def test_what_is_none_says_why(text: str, why: str) -> None:
         parse(text)
 
 
+def test_an_endless_name_is_not_quoted() -> None:
+    with pytest.raises(ImageNameInvalid, match="1000000 characters") as caught:
+        parse("a" * 1_000_000)
+    assert len(str(caught.value)) < 200
+
+
 @given(st.text(max_size=40))
 def test_any_text_is_read_or_refused(text: str) -> None:
     try:
