@@ -335,7 +335,8 @@ class Records:
         """
         self.flush()
         bounds = {"prefix": run_id, "end": run_id + "\x7f"}
-        rows = self._journal.read(_statements()["get"], bounds)
+        # Ids are ASCII, and what isn't may be no text at all to SQLite.
+        rows = self._journal.read(_statements()["get"], bounds) if run_id.isascii() else []
         if not rows:
             raise RecordNotFound(f"no run {run_id!r}", fix="`lading ps --all` lists them")
         if len(rows) > 1 and rows[0][0] != run_id:

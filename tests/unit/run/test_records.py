@@ -156,6 +156,8 @@ def test_get_says_none_or_many(path: Path) -> None:
         records.begin(second)
         with pytest.raises(RecordNotFound, match="no run 'zz'"):
             records.get("zz")
+        with pytest.raises(RecordNotFound, match="no run"):
+            records.get("\udcff")  # an argument that is no text
         with pytest.raises(RecordNotFound, match="more than one"):
             records.get(first.id[:4])
 
