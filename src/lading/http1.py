@@ -165,6 +165,11 @@ class Connection(asyncio.Protocol):
 
     # What the parser calls.
 
+    def on_message_begin(self) -> None:
+        """Refuse a second reply that came together with the first: it would be added to it."""
+        if self._complete:
+            raise ConnectionResetError("what came was not asked for")
+
     def on_header(self, name: bytes, value: bytes) -> None:
         """Keep a header."""
         self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")

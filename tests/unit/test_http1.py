@@ -207,6 +207,16 @@ async def test_what_nobody_asked_for_ends_the_connection(tmp_path: Path) -> None
         client.release(connection)
 
 
+async def test_a_second_reply_in_the_same_piece_is_not_added_to_the_first(tmp_path: Path) -> None:
+    evil = b"HTTP/1.1 200 OK\r\nX-Evil: 1\r\nContent-Length: 4\r\n\r\nevil"
+    serve, connections = replying(OK + evil)
+    async with served(serve, tmp_path / "s") as client:
+        for _ in range(2):
+            response, body = await client.request("GET", "/")
+            assert (body, "x-evil" in response.headers) == (b"ok", False)
+        assert len(connections) == 2
+
+
 async def test_whether_anything_came_is_known(tmp_path: Path) -> None:
     async with served(replying(b"")[0], tmp_path / "s") as client:
         connection = await client.connect()
