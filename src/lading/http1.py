@@ -30,6 +30,9 @@ __all__ = ["Client", "Connection", "Response", "open_socket", "open_tcp", "open_
 _HIGH_WATER = 256 * 1024
 """Bytes received and not yet read, above which the sender is held back."""
 
+_PIECE = 64
+"""Bytes that a piece of the body takes besides what is in it."""
+
 _MOST_HEAD = 256 * 1024
 """Bytes of headers, or of trailers, that a reply may have: a server may be a stranger's."""
 
@@ -70,15 +73,17 @@ class Response:
         if limit is not None and int(self.headers.get("content-length", 0)) > limit:
             connection.close()
             raise _too_large(limit)
-        chunks: list[bytes] = []
-        received = 0
+        whole: bytes | bytearray = b""
         while (chunk := await connection.next_chunk()) is not None:
-            received += len(chunk)
-            if limit is not None and received > limit:
+            if limit is not None and len(whole) + len(chunk) > limit:
                 connection.close()
                 raise _too_large(limit)
-            chunks.append(chunk)
-        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+            if not whole:
+                whole = chunk
+            else:  # no list of pieces: those of a hostile server have a byte or two
+                whole = whole if isinstance(whole, bytearray) else bytearray(whole)
+                whole += chunk
+        return bytes(whole)
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """Yield the body as it comes.
@@ -182,7 +187,7 @@ class Connection(asyncio.Protocol):
     def on_body(self, body: bytes) -> None:
         """Keep a piece of the body."""
         self._chunks.append(body)
-        self._buffered += len(body)
+        self._buffered += len(body) + _PIECE
         self._since_body = 0
 
     def on_message_complete(self) -> None:
@@ -229,7 +234,7 @@ class Connection(asyncio.Protocol):
                 return None
             await self._wait()
         chunk = self._chunks.popleft()
-        self._buffered -= len(chunk)
+        self._buffered -= len(chunk) + _PIECE
         if self._paused and self._buffered < _HIGH_WATER // 2 and self._transport:
             self._paused = False
             self._transport.resume_reading()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import tracemalloc
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
@@ -185,6 +186,27 @@ async def test_endless_headers_are_cut_off(tmp_path: Path, head: bytes) -> None:
     async with served(handler, tmp_path / "s") as client:
         with pytest.raises(ConnectionError, match="bytes of headers"):
             await client.request("GET", "/", limit=1000)
+
+
+async def test_a_reply_in_tiny_chunks_takes_no_more_memory(tmp_path: Path) -> None:
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        for _ in range(100):
+            writer.write(b"2\r\nab\r\n" * 1000)
+            await writer.drain()
+        writer.write(b"0\r\n\r\n")
+        await writer.drain()
+
+    async with served(handler, tmp_path / "s") as client:
+        tracemalloc.start()
+        try:
+            _, body = await client.request("GET", "/")
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    assert body == b"ab" * 100_000
+    assert peak < 5e6  # and not a hundred bytes for each two
 
 
 async def test_what_nobody_asked_for_ends_the_connection(tmp_path: Path) -> None:
