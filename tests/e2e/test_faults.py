@@ -119,6 +119,8 @@ async def test_exits_while_it_works(start: Start, probe: str) -> None:
     assert not answer.success
     assert "3" in answer.msg
     assert "probe: exiting 3" in answer.msg
+    assert "not sent again" in answer.msg
+    assert answer.headers["x-lading-error"].startswith("ExitedEarly: ")
     assert (await executor.execute(probe, "x")).msg == "x"
 
 
@@ -154,6 +156,7 @@ async def test_removed_while_it_works(start: Start, probe: str, engine: Engine) 
     answer = await working
     assert not answer.success
     assert "not sent again" in answer.msg
+    assert answer.headers["x-lading-error"].startswith("ContainerLost: ")
     assert (await executor.execute(probe, "y")).msg == "y"
 
 

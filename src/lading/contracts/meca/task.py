@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from lading.contracts.meca import PORT
 from lading.errors import (
     ContainerLost,
+    ExitedEarly,
     LadingError,
     OutOfMemory,
     ReplyBroken,
@@ -186,8 +187,9 @@ class TaskServer:
             )
         if isinstance(ended, OutOfMemory):
             return ended
-        return ContainerLost(
-            f"{ended.message}, while it handled the request, which is not sent again",
-            logs=self._running.tail.tail(),
-            fix="it may have done part of its work; look at its log",
-        )
+        text = f"{ended.message}, while it handled the request, which is not sent again"
+        logs = self._running.tail.tail()
+        fix = "it may have done part of its work; look at its log"
+        if isinstance(ended, ExitedEarly):
+            return ExitedEarly(text, code=ended.code, logs=logs, fix=fix)
+        return ContainerLost(text, logs=logs, fix=fix)
