@@ -417,7 +417,8 @@ class Admission:
             self._set_timer(waiter, seconds)
             return
         text = waiter.group.lacks(self.capacity).removeprefix("waits for")
-        message = f"no room within {format_seconds(seconds)}: still waited for{text}"
+        whose = f" for {name}" if (name := waiter.group.name) else ""
+        message = f"no room{whose} within {format_seconds(seconds)}: still waited for{text}"
         self.fail(waiter, TimedOut(message, seconds=seconds, fix="try again later"))
         waiter.group.left()
         self.dispatch()

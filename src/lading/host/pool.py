@@ -324,8 +324,7 @@ class Pool:
         shelf.start = None
         if not slot.warm.alive:
             self._closer.close(slot)
-            key = shelf.want.key
-            error = ContainerLost(f"the container of {key!r} ended as soon as it was ready")
+            error = ContainerLost(f"the container of {shelf.name} ended as soon as it was ready")
             self._starter.failed(shelf, start, None, error)
             return
         shelf.failures.starts = 0

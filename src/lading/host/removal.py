@@ -93,7 +93,7 @@ class Closer:
             _set(pause)
 
     def _spawn(self, slot: Slot, done: Callable[[], None]) -> asyncio.Task[None]:
-        return self._tasks.spawn(self._close(slot, done), f"removal of {slot.shelf.want.key!r}")
+        return self._tasks.spawn(self._close(slot, done), f"removal of {slot.shelf.name}")
 
     async def _close(self, slot: Slot, done: Callable[[], None]) -> None:
         for pause in (*_RETRY_AFTER, None):
@@ -101,11 +101,11 @@ class Closer:
                 await slot.warm.close()
                 break
             except Exception as error:
-                key = slot.shelf.want.key
+                name = slot.shelf.name
                 if pause is None:
-                    _log.error("container of %r could not be removed: %s", key, error)
+                    _log.error("container of %s could not be removed: %s", name, error)
                 else:
-                    _log.warning("container of %r not removed yet: %s", key, error)
+                    _log.warning("container of %s not removed yet: %s", name, error)
                     await self._wait(pause)
         self._rooms.pop(slot, None)
         done()

@@ -50,7 +50,7 @@ class Starter:
         if cause is not None:
             self._admission.provide(cause)
         work = self._run_start(shelf, start, claim, shelf.want)
-        start.task = self._tasks.spawn(work, f"start of {shelf.want.key!r}")
+        start.task = self._tasks.spawn(work, f"start of {shelf.name}")
 
     async def _run_start(self, shelf: Shelf, start: Start, claim: Claim, want: Want) -> None:
         start.begun = True
@@ -82,13 +82,13 @@ class Starter:
             if cause is not None:
                 self._admission.unprovide(cause)
         elif cause is None:
-            _log.warning("no spare of %r: %s", shelf.want.key, error)
+            _log.warning("no spare of %s: %s", shelf.name, error)
             shelf.failures.again_at = self._clock.time() + _PAUSE
         else:
             shelf.failures.starts += 1
             shelf.failures.again_at = self._clock.time() + _PAUSE
             if cause.future.done():
-                _log.warning("container of %r did not start: %s", shelf.want.key, error)
+                _log.warning("container of %s did not start: %s", shelf.name, error)
             self._admission.fail(cause, error)
             if shelf.failures.starts > 1 and not shelf.slots:
                 self._admission.refuse(shelf, error)
@@ -99,4 +99,4 @@ class Starter:
 
 
 def _interrupted(want: Want) -> RunError:
-    return RunError(f"the start of {want.key!r} was interrupted")
+    return RunError(f"the start of {want.key} was interrupted")

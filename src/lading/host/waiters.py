@@ -76,6 +76,11 @@ class Group(ABC, Generic[T]):
     def take_back(self, value: T) -> None:
         """What was granted is not wanted any more: its waiter was cancelled in that moment."""
 
+    @property
+    def name(self) -> str:
+        """What they want it for, for a person; empty where nobody said."""
+        return ""
+
     def provided(self) -> bool:
         """Whether something is being prepared for the first, so that it need not block others."""
         return False

@@ -133,6 +133,11 @@ class Shelf(Group[Grant]):
             self.start.cancel()
         self.forget()
 
+    @property
+    def name(self) -> str:
+        """The key, for a person."""
+        return str(self.want.key)
+
     def forget(self) -> None:
         """Leave the pool if there is nothing left of this key."""
         self._pool._forget(self)  # noqa: SLF001

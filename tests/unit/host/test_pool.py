@@ -242,6 +242,7 @@ async def test_a_deadline_for_waiting_does_not_count_the_start() -> None:
         h.clock.advance(3)
         await turns()
         assert isinstance(users[1].error, TimedOut)
+        assert str(users[1].error).startswith("no room for a within 3.0 s: still waited for 1 core")
         assert "its container is busy" in str(users[1].error)
 
 

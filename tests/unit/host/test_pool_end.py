@@ -118,7 +118,7 @@ async def test_a_removal_that_fails_for_good_gives_its_room_back(
         closing = asyncio.get_running_loop().create_task(h.pool.close())
         await asyncio.wait({closing})  # it does not wait between attempts at the end
         assert box.closing == 3
-        assert "container of 'a' could not be removed: engine away" in caplog.text
+        assert "container of a could not be removed: engine away" in caplog.text
 
 
 # Spares.
