@@ -93,6 +93,7 @@ class Running:
         self._callbacks: list[Callable[[Running], None]] = []
         self._closing: asyncio.Task[None] | None = None
         self._ready = False
+        self._recorded = False
 
     @property
     def alive(self) -> bool:
@@ -284,7 +285,7 @@ class Running:
             self.exited.exception()
 
     def _finish(self, ran: bool, grace: float, state: RunState | None, error: str) -> None:
-        if self._records is None:
+        if self._records is None or self._recorded:  # a removal that is tried again ends no run
             return
         lost = self.exited.exception()
         end = None if lost else self.exited.result()
@@ -304,6 +305,7 @@ class Running:
             memory_peak=peak or None,
             cpu_seconds=used.cpu_seconds or None,
         )
+        self._recorded = True
 
 
 async def start(
