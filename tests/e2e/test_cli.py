@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from urllib.parse import quote
 import pytest
 from tests.images.build import ensure_probe
 from tests.support import engines
+from tests.support.printed import ROOT
 
 Done = subprocess.CompletedProcess[bytes]
 
@@ -173,6 +175,31 @@ def test_the_summary_for_programs(lading: Cli, probe: str) -> None:
     assert shown["start_seconds"] > 0
     raw = lading.json("run", probe, "--input", os.fsdecode(b"\xff"), "-q")
     assert raw["reply_base64"] == "/w=="
+
+
+def documented(command: str) -> set[str]:
+    """Name the fields in the tables of a command in the reference."""
+    page = (ROOT / "docs/reference/json.md").read_text("utf-8")
+    section = page.partition(f"\n## `lading {command}`\n")[2].partition("\n## ")[0]
+    cells = re.findall(r"^\| (`[^|]+`) \|", section, re.MULTILINE)
+    return {name for cell in cells for name in re.findall(r"`(\w+)`", cell)}
+
+
+def test_json_has_the_documented_fields(lading: Cli, probe: str) -> None:
+    fields = documented("ps")
+    assert set(lading.json("run", probe, "-i", "x", "-q")) == documented("run") - {"reply_base64"}
+    asks = json.dumps({"say": "at work", "sleep_ms": 60_000})
+    with lading.started("run", probe, "--input", asks) as process:
+        lines_until(process.stderr, b"at work")
+        rows = lading.json("ps", "--all", "--last", "5")
+        assert {name for row in rows for name in row} == fields
+        known = lading.json("inspect", lading.running()["run"])
+        assert set(known) == fields | documented("inspect") | {"owner"}
+        process.terminate()
+        process.wait(30)
+    report = lading.json("doctor")
+    assert set(report) == {"works", "checks"}
+    assert all(set(check) == documented("doctor") for check in report["checks"])
 
 
 def test_a_folder_is_built_and_its_example_run(lading: Cli, folder: Path) -> None:
