@@ -79,7 +79,8 @@ class Journal:
         self._failing = False
         self._backlog: deque[Operation] = deque()
         self._draining = threading.Lock()
-        self._waiters: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = []
+        # Never another object: who is added while the keeper takes them is taken, too.
+        self._waiters: deque[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = deque()
         self._commits = 0
         self._checkpoint_due = False
         self._wake = threading.Event()
@@ -297,13 +298,12 @@ class Journal:
             connection.close()
 
     def _release(self, problem: RecordError | None) -> None:
-        if problem is None and self._backlog:
-            return
+        failed = problem is not None
         if problem is not None and self._on_error is not None:
             self._report(problem)
             problem = None
-        waiters, self._waiters = self._waiters, []
-        for loop, future in waiters:
+        while self._waiters and (failed or not self._backlog):
+            loop, future = self._waiters.popleft()
             with contextlib.suppress(RuntimeError):  # that loop has ended meanwhile
                 loop.call_soon_threadsafe(_settle, future, problem)
 
