@@ -211,7 +211,7 @@ async def working_call(executor: ExecutorProcess, probe: str) -> asyncio.Task[An
     return working
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 async def test_a_signal_has_a_deadline(
     start: Start, probe: str, engine: Engine, number: signal.Signals
 ) -> None:
