@@ -158,6 +158,10 @@ class FakeProcess:
             raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
         self._listeners[port] = handler
 
+    def stop_listening(self, port: int) -> None:
+        """Accept no more connections on a port; those that are open stay so."""
+        self._listeners.pop(port, None)
+
     async def connect(self, host: str, port: int) -> socket.socket:
         """Connect to a container by name or address, where a network leads to it.
 
