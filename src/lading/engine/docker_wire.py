@@ -111,7 +111,7 @@ def _host_config(spec: ContainerSpec) -> Json:
     host: Json = {"NetworkMode": str(spec.network)}
     limits = spec.limits
     if limits.cpus is not None:
-        host["NanoCpus"] = round(limits.cpus * 1e9)
+        host["NanoCpus"] = max(round(limits.cpus * 1e9), 1)  # 0 is no limit
     if limits.memory is not None:
         host["Memory"] = host["MemorySwap"] = limits.memory
     if limits.pids is not None:

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from types import MappingProxyType
 
+from lading.errors import InvalidLimit
+
 __all__ = [
     "ContainerInfo",
     "ContainerSpec",
@@ -103,11 +105,24 @@ class Limits:
         Bytes, swap included: what does not fit is killed, not swapped.
     pids : int or None
         Processes and threads.
+
+    Raises
+    ------
+    InvalidLimit
+        One is not above zero: engines take that for none at all.
     """
 
     cpus: float | None = None
     memory: int | None = None
     pids: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("cpus", "memory", "pids"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise InvalidLimit(
+                    name, f"must be above 0, not {value:g}", fix="leave it out for no limit"
+                )
 
 
 @dataclass(frozen=True, slots=True)
