@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import resource
 import signal
 from pathlib import Path
 
@@ -255,6 +256,17 @@ async def test_two_thousand_at_once(start: Start, probe: str) -> None:
     assert all("waiting" in message or "wait" in message for message in refused), refused[0]
     assert psutil.Process(executor.process.pid).memory_info().rss < 250 << 20
     assert (await executor.execute(probe, "after")).msg == "after"
+
+
+async def test_many_callers_are_no_matter_of_the_usual_limit_of_files(start: Start) -> None:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (1024, before[1]))  # as in a login shell
+    try:
+        executor = await start()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    soft, hard = psutil.Process(executor.process.pid).rlimit(psutil.RLIMIT_NOFILE)
+    assert soft == min(hard, 65_536)
 
 
 async def test_callers_who_leave_free_their_place(start: Start, probe: str) -> None:

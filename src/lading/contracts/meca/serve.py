@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gc
 import logging
+import resource
 import signal
 import socket
 from typing import TYPE_CHECKING
@@ -34,6 +35,8 @@ log = logging.getLogger("lading.meca")
 logging.getLogger("uvicorn").setLevel(logging.WARNING)  # we say what it would say
 
 _BACKLOG = 2048
+_FILES = 65_536
+"""Descriptors that the process may have: at the usual 1024, callers beyond those get no answer."""
 _MOST_HEAD = 64 * 1024
 """Bytes of headers that a request may have."""
 
@@ -147,6 +150,14 @@ def _bind(host: str, port: int) -> socket.socket:
     return listener
 
 
+def _allow_files() -> None:
+    """Raise the soft limit of descriptors, as far as the hard one allows."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = _FILES if hard == resource.RLIM_INFINITY else min(hard, _FILES)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+
+
 async def serve(
     options: ExecutorOptions,
     *,
@@ -169,6 +180,7 @@ async def serve(
         It can't start: the message says why and what to do.
     """
     host, port = check_listen(options)
+    _allow_files()
     for warning in warnings:
         log.warning("%s", warning)
     state = state_directory({"LADING_STATE": options.state}) if options.state else state_directory()
