@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import io
+import tarfile
 from collections.abc import Iterator
 
 import pytest
@@ -7,7 +9,7 @@ from tests.conformance.conftest import ABSENT, Make, context
 from tests.support import engines
 from tests.support.containers import output
 
-from lading.engine import ContainerSpec, Engine, PullStatus
+from lading.engine import Container, ContainerSpec, Engine, PullStatus
 from lading.errors import (
     BuildFailed,
     ImageFileNotFound,
@@ -71,6 +73,44 @@ async def test_a_file_out_of_an_image(
     assert await engine.read_file(image, "data/hello.txt") == b"hello\n"
 
 
+@pytest.mark.parametrize("engine_kind", ["docker", "podman"])
+async def test_a_file_behind_links(engine: Engine, image: str, tag: str) -> None:
+    archive = io.BytesIO(context({"Dockerfile": f"FROM {image}\nCOPY links /links\n"}))
+    with tarfile.open(fileobj=archive, mode="a") as tar:
+        for name, target in [
+            ("file", "../data/hello.txt"),
+            ("again", "/links/file"),
+            ("circle", "circle"),
+            ("none", "nowhere"),
+        ]:
+            link = tarfile.TarInfo(f"links/{name}")
+            link.type, link.linkname = tarfile.SYMTYPE, target
+            tar.addfile(link)
+    await engine.build(archive.getvalue(), tag)
+    assert await engine.read_file(tag, "/links/file") == b"hello\n"
+    assert await engine.read_file(tag, "/links/again") == b"hello\n"
+    for name in ("circle", "none"):
+        with pytest.raises(ImageFileNotFound, match=f"/links/{name}"):
+            await engine.read_file(tag, f"/links/{name}")
+
+
+@pytest.mark.parametrize("engine_kind", ["docker", "podman"])
+async def test_reading_a_file_has_a_helper_that_a_sweep_would_find(
+    engine: Engine, image: str, test_labels: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[ContainerSpec] = []
+    create = engine.create
+
+    async def watched(spec: ContainerSpec) -> Container:
+        seen.append(spec)
+        return await create(spec)
+
+    monkeypatch.setattr(engine, "create", watched)
+    await engine.read_file(image, "/data/hello.txt", labels=test_labels)
+    assert [spec.labels for spec in seen] == [test_labels]
+    assert await engine.containers(test_labels) == []
+
+
 @pytest.mark.parametrize("path", ["/data/none.txt", "/none/hello.txt", "/data"])
 async def test_a_file_that_the_image_lacks(engine: Engine, image: str, path: str) -> None:
     with pytest.raises(ImageFileNotFound, match=path):
@@ -87,11 +127,8 @@ def tag(engine_kind: str, test_id: str, request: pytest.FixtureRequest) -> Itera
         engines.call(host, "DELETE", f"/images/{name}?force=1")
 
 
-async def test_building_an_image(
-    engine: Engine, make: Make, image: str, tag: str, engine_kind: str
-) -> None:
-    base = f"localhost/{image}" if engine_kind == "none" else image
-    text = f'FROM {base}\nARG WORD\nLABEL word=${{WORD}}\nCMD ["echo", "built"]\n'
+async def test_building_an_image(engine: Engine, make: Make, image: str, tag: str) -> None:
+    text = f'FROM {image}\nARG WORD\nLABEL word=${{WORD}}\nCMD ["echo", "built"]\n'
     seen: list[PullStatus] = []
     info = await engine.build(
         context({"Dockerfile": text}),
@@ -108,6 +145,27 @@ async def test_building_an_image(
     container = await make(image=tag)
     await container.wait()
     assert await output(container) == (b"built\n", b"")
+
+
+@pytest.mark.parametrize("engine_kind", ["docker", "podman"])
+async def test_volumes_that_an_image_asks_for_go_with_the_container(
+    engine: Engine,
+    make: Make,
+    image: str,
+    tag: str,
+    engine_kind: str,
+    request: pytest.FixtureRequest,
+) -> None:
+    host = request.getfixturevalue(f"{engine_kind}_host")
+    text = f"FROM {image}\nVOLUME /kept\n"
+    await engine.build(context({"Dockerfile": text}), tag)
+    container = await make("write", "/kept/x", "x", image=tag)
+    assert (await container.wait()).code == 0
+    _, found = engines.call(host, "GET", f"/containers/{container.id}/json")
+    [volume] = [mount["Name"] for mount in found["Mounts"]]
+    assert engines.call(host, "GET", f"/volumes/{volume}")[0] == 200
+    await container.remove()
+    assert engines.call(host, "GET", f"/volumes/{volume}")[0] == 404
 
 
 async def test_a_build_that_fails_says_why(engine: Engine, image: str, tag: str) -> None:

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
 from tests.conformance.conftest import Make
+from tests.support import engines
 from tests.support.containers import call, output, ready
 
 from lading.engine import Limits
@@ -50,6 +52,16 @@ async def test_limits_are_told(make: Make) -> None:
     unlimited = await make("sleep", "60")
     assert (await unlimited.inspect()).limits.cpus is None
     assert (await unlimited.inspect()).limits.memory is None
+
+
+@pytest.mark.parametrize("engine_kind", ["docker", "podman"])
+async def test_swap_counts_as_memory(
+    make: Make, engine_kind: str, request: pytest.FixtureRequest
+) -> None:
+    container = await make("sleep", "60", limits=Limits(memory=48 << 20))
+    host = request.getfixturevalue(f"{engine_kind}_host")
+    _, found = engines.call(host, "GET", f"/containers/{container.id}/json")
+    assert found["HostConfig"]["MemorySwap"] == found["HostConfig"]["Memory"] == 48 << 20
 
 
 async def test_stats_of_a_running_container_and_of_an_ended_one(make: Make) -> None:

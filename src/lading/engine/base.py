@@ -198,8 +198,15 @@ class Engine(Protocol):
         """
         ...
 
-    async def read_file(self, image: str, path: str) -> bytes:
+    async def read_file(
+        self, image: str, path: str, *, labels: Mapping[str, str] | None = None
+    ) -> bytes:
         """Read one file out of an image without running it.
+
+        Parameters
+        ----------
+        labels : mapping
+            What a helper carries, if there has to be one, so that sweeping finds it.
 
         Raises
         ------

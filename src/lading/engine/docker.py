@@ -201,11 +201,13 @@ class DockerEngine:
                     progress(status)
         return await self.image(tag)
 
-    async def read_file(self, image: str, path: str) -> bytes:
+    async def read_file(
+        self, image: str, path: str, *, labels: Mapping[str, str] | None = None
+    ) -> bytes:
         """Read one file out of an image without running it."""
         # A command, for images that name none; it never runs.
         container = await self.create(
-            ContainerSpec(image, command=("/never",), network=Network.NONE)
+            ContainerSpec(image, command=("/never",), labels=labels or {}, network=Network.NONE)
         )
         try:
             return await read_member(container, image, path)

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 __all__ = ["DockerContainer"]
 
 _ENDED = re.compile(r"is not running|can only kill running|container state improper|already exited")
-_SIGNAL = re.compile(r"(SIG)?[A-Z0-9+-]+|\d+")
 
 
 class DockerContainer:
@@ -237,6 +236,8 @@ def _file_error(error: EngineError, path: str) -> Exception:
     if isinstance(error, ContainerNotFound):
         return error
     words = error.message.lower()
+    if "too many links" in words or "too many levels of symbolic links" in words:
+        return FileNotFoundError(f"{path}: a circle of links in the container")
     if error.status == 404 or "could not find the file" in words or "no such file" in words:
         return FileNotFoundError(f"{path}: no such file or directory in the container")
     return error
