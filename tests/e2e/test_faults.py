@@ -221,6 +221,8 @@ async def test_a_signal_has_a_deadline(
     assert await executor.end(number, timeout=20) == 128 + number
     assert (await working).msg == "mecanywhere executor not started"
     assert await containers(engine, executor) == []
+    (call,) = [row for row in records(executor.state) if row["kind"] == "call"]
+    assert (call["state"], call["error"]) == ("cancelled", "the executor ended")
     assert "running" not in {row["state"] for row in records(executor.state)}
 
 

@@ -197,10 +197,10 @@ class Executor:
                 "the executor must be paused before its configuration changes",
                 fix="POST /pause, then /update-config, then /unpause",
             )
-        options = dataclasses.replace(self.options, **changes)
-        if options.has_gpu and not self.options.has_gpu:
+        if changes.get("has_gpu") and not self.options.has_gpu:
             self._gpus = await asyncio.to_thread(inventory)
             self._monitor.watch(self._gpus.gpus)
+        options = dataclasses.replace(self.options, **changes)
         self.options = options
         self._pool.reconfigure(total=self._lent(options), options=_pool_options(options))
         self._launcher = self._make_launcher()
@@ -361,7 +361,8 @@ class Executor:
                 headers=headers,
             )
         except asyncio.CancelledError:
-            self._records.finish(run.id, RunState.CANCELLED, error="the caller left")
+            why = "the executor ended" if self._stopping else "the caller left"
+            self._records.finish(run.id, RunState.CANCELLED, error=why)
             raise
         except Exception as error:
             self._records.finish(run.id, RunState.FAILED, error=str(error)[:1000])
