@@ -27,6 +27,15 @@ _missing = pytest.StashKey[dict[str, str]]()
 _hosts = pytest.StashKey[dict[str, str]]()
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--engines",
+        choices=["all", "one", "others"],
+        default="all",
+        help="run what needs a real engine on all there are, on the first one, or on the others",
+    )
+
+
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[_missing] = {}
     config.stash[_hosts] = {}
@@ -59,6 +68,30 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, o
 
         pyfuncitem.obj = limited
     return (yield)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what runs on the engines that `--engines` leaves to another run."""
+    wanted = config.getoption("--engines")
+    if wanted == "all":
+        return
+    first, second = ("docker", "podman") if engines.find("docker") else ("podman", "docker")
+    of_second = [item for item in items if second in _engines_of(item)]
+    others = [item for item in items if item not in set(of_second)]
+    kept, left = (others, of_second) if wanted == "one" else (of_second, others)
+    items[:] = kept
+    config.hook.pytest_deselected(items=left)
+    if wanted == "one" and left:
+        text = f"{len(left)} tests that run on {first} as well; `pytest --engines others` runs them"
+        config.stash[_missing][second] = text
+
+
+def _engines_of(item: pytest.Item) -> set[str]:
+    """Which real engines a test is bound to; empty: to whichever there is, or to none."""
+    call = getattr(item, "callspec", None)
+    values = {value for value in call.params.values() if isinstance(value, str)} if call else set()
+    fixtures = set(getattr(item, "fixturenames", ()))
+    return {name for name in ("docker", "podman") if name in values or f"{name}_host" in fixtures}
 
 
 def pytest_terminal_summary(
