@@ -14,7 +14,7 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from typing import TYPE_CHECKING, Self, cast
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import httptools
 
@@ -249,6 +249,11 @@ class Connection(asyncio.Protocol):
     def open(self) -> bool:
         """Whether the other end has not closed it, as far as we know."""
         return self._error is None
+
+    def endpoint(self, name: str) -> tuple[Any, ...] | None:
+        """Give the address of one end of a TCP connection: ``sockname`` or ``peername``."""
+        found = self._transport.get_extra_info(name) if self._transport is not None else None
+        return found if isinstance(found, tuple) else None
 
     def close(self) -> None:
         """Close at once."""

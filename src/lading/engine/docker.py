@@ -124,9 +124,9 @@ class DockerEngine:
             api.close()
             raise
         api.prefix, api.podman = identity.prefix, identity.kind == "podman"
-        peer = dial.peer if isinstance(dial, UnixDial) else 0
+        peer, here = (dial.peer, True) if isinstance(dial, UnixDial) else (0, dial.here)
         in_the_way = obstacle(address, peer)
-        reach = Reach(DoorKeeper(api), in_the_way)
+        reach = Reach(DoorKeeper(api), in_the_way, here=here)
         return cls(api, identity, reach, Firewall(in_the_way, peer), Credentials(env))
 
     async def info(self) -> EngineInfo:

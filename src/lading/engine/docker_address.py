@@ -7,12 +7,16 @@ import socket
 import struct
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from lading.errors import ConfigError, NotSupported
-from lading.http1 import Connection, Dial, open_socket, open_tcp
+from lading.http1 import Connection, open_socket, open_tcp
 
-__all__ = ["Tls", "UnixDial", "dialler"]
+if TYPE_CHECKING:
+    import ssl
+
+__all__ = ["TcpDial", "Tls", "UnixDial", "dialler"]
 
 _PLAIN_PORT, _TLS_PORT = 2375, 2376  # IANA's for the Docker Engine API
 _CONNECT_SECONDS = 10
@@ -53,7 +57,33 @@ class UnixDial:
             raise
 
 
-def dialler(address: str, tls: Tls | None) -> Dial:
+class TcpDial:
+    """Opens connections to a TCP port.
+
+    Attributes
+    ----------
+    here : bool
+        Whether it is a port of this machine, as far as the last connection shows: one whose both
+        ends have the same address.
+    """
+
+    def __init__(self, host: str, port: int, context: ssl.SSLContext | None) -> None:
+        self._place = host, port, context
+        self.here = False
+
+    async def __call__(self) -> Connection:
+        """Open one."""
+        try:
+            async with asyncio.timeout(_CONNECT_SECONDS):
+                connection = await open_tcp(*self._place)
+        except TimeoutError as error:
+            raise ConnectionError(f"no connection within {_CONNECT_SECONDS} s") from error
+        ours, theirs = (connection.endpoint(name) for name in ("sockname", "peername"))
+        self.here = ours is not None and theirs is not None and ours[0] == theirs[0]
+        return connection
+
+
+def dialler(address: str, tls: Tls | None) -> UnixDial | TcpDial:
     """Make what opens a connection to an engine.
 
     Parameters
@@ -90,40 +120,30 @@ def dialler(address: str, tls: Tls | None) -> Dial:
         host = port = None
     if not host:
         raise ConfigError("engine", f"{address!r} has no host and port", fix="tcp://host:port")
-    return _tcp(host, port, tls)
-
-
-def _tcp(host: str, port: int | None, tls: Tls | None) -> Dial:
     if tls is None:
-        context = None
-    else:
-        import ssl  # noqa: PLC0415 - 10 ms that most users don't need
+        return TcpDial(host, port or _PLAIN_PORT, None)
+    return TcpDial(host, port or _TLS_PORT, _context(tls))
 
-        if not tls.folder.is_dir():
-            raise ConfigError(
-                "DOCKER_CERT_PATH",
-                f"there is no folder {tls.folder} with certificates",
-                fix="name the one that has ca.pem, cert.pem and key.pem",
-            )
-        try:
-            ca = tls.folder / "ca.pem"
-            context = ssl.create_default_context(cafile=str(ca) if ca.exists() else None)
-            if not tls.verify:
-                context.check_hostname = False
-                context.verify_mode = ssl.CERT_NONE
-            if (tls.folder / "cert.pem").exists():
-                context.load_cert_chain(tls.folder / "cert.pem", tls.folder / "key.pem")
-        except OSError as error:  # ssl.SSLError is one, too
-            raise ConfigError(
-                str(tls.folder), f"its certificates can't be used: {error}", fix="make them anew"
-            ) from error
 
-    async def dial() -> Connection:
-        number = port or (_TLS_PORT if context else _PLAIN_PORT)
-        try:
-            async with asyncio.timeout(_CONNECT_SECONDS):
-                return await open_tcp(host, number, context)
-        except TimeoutError as error:
-            raise ConnectionError(f"no connection within {_CONNECT_SECONDS} s") from error
+def _context(tls: Tls) -> ssl.SSLContext:
+    import ssl  # noqa: PLC0415 - 10 ms that most users don't need
 
-    return dial
+    if not tls.folder.is_dir():
+        raise ConfigError(
+            "DOCKER_CERT_PATH",
+            f"there is no folder {tls.folder} with certificates",
+            fix="name the one that has ca.pem, cert.pem and key.pem",
+        )
+    try:
+        ca = tls.folder / "ca.pem"
+        context = ssl.create_default_context(cafile=str(ca) if ca.exists() else None)
+        if not tls.verify:
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        if (tls.folder / "cert.pem").exists():
+            context.load_cert_chain(tls.folder / "cert.pem", tls.folder / "key.pem")
+    except OSError as error:  # ssl.SSLError is one, too
+        raise ConfigError(
+            str(tls.folder), f"its certificates can't be used: {error}", fix="make them anew"
+        ) from error
+    return context

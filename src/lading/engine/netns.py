@@ -34,11 +34,14 @@ class NamespaceError(Exception):
     ----------
     foreign : bool
         Whether it never will be: the container's processes are not in our view.
+    elsewhere : bool
+        Whether they are on another machine: then its addresses are other containers' here.
     """
 
-    def __init__(self, message: str, *, foreign: bool = False) -> None:
+    def __init__(self, message: str, *, foreign: bool = False, elsewhere: bool = False) -> None:
         super().__init__(message)
         self.foreign = foreign
+        self.elsewhere = elsewhere
 
 
 def privileged() -> bool:
@@ -177,6 +180,7 @@ def open_namespace(pid: int, container: str) -> int:
     raise NamespaceError(
         f"process {pid} on this machine is not the container's: the engine runs elsewhere",
         foreign=True,
+        elsewhere=True,
     )
 
 

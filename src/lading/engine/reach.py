@@ -49,11 +49,14 @@ class Reach:
         Opens the door, where there has to be one.
     obstacle : str
         Why we can't enter the containers' namespaces ourselves; empty if we can.
+    here : bool
+        Whether the engine's loopback interface is ours, too.
     """
 
-    def __init__(self, doors: DoorKeeper, obstacle: str) -> None:
+    def __init__(self, doors: DoorKeeper, obstacle: str, *, here: bool = True) -> None:
         self.doors = doors
         self.obstacle = obstacle
+        self._here = here
         self._traveller = Traveller()
         self._ways: dict[str, _Way] = {}
         self._closed = False
@@ -97,7 +100,9 @@ class Reach:
             failure = error
         # Also after a refusal inside: gVisor's network is not the kernel's.
         near = [address for address in subnets(way.found) if _on_link(*address)]
-        place = published(way.found, port)
+        place = published(way.found, port) if self._here else None
+        if isinstance(failure, NamespaceError) and failure.elsewhere:
+            near, place = [], None  # whoever has that address or port here is somebody else
         for host, number in [*([place] if place else []), *((ip, port) for ip, _ in near)]:
             try:
                 return await _plain(host, number)
