@@ -155,9 +155,7 @@ class Api:
         try:
             connection, response = await self._send(method, target, headers, raw or b"")
             if response.status >= 300 and response.status not in accept:
-                async with asyncio.timeout(self.timeout):
-                    text = sentence(await response.read())
-                raise translate(doing, response.status, text)
+                raise translate(doing, response.status, await self._words(response))
             yield response
         except OSError as error:
             if isinstance(error, TimeoutError):
@@ -166,6 +164,13 @@ class Api:
         finally:
             if connection is not None:
                 self._client.release(connection)
+
+    async def _words(self, response: Response) -> str:
+        try:
+            async with asyncio.timeout(self.timeout):
+                return sentence(await response.read())
+        except TimeoutError:
+            return ""  # the status says something, too
 
     async def _send(
         self, method: str, target: str, headers: tuple[tuple[str, str], ...], body: bytes
