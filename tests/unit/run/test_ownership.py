@@ -19,7 +19,15 @@ import pytest
 
 from lading.engine import ContainerSpec, NetworkSpec
 from lading.errors import EngineError, RecordError
-from lading.run.ownership import LOCK_LABEL, MACHINE_LABEL, OWNER_LABEL, Owner, is_alive, sweep
+from lading.run.ownership import (
+    LOCK_LABEL,
+    MACHINE_LABEL,
+    OWNER_LABEL,
+    PROCESS_LABEL,
+    Owner,
+    is_alive,
+    sweep,
+)
 from lading.run.records import Kind, Records, Run, RunState, new_id
 from lading.testing import FakeEngine, FakeImage, FakeProcess
 
@@ -152,6 +160,52 @@ async def test_a_deleted_file_is_no_proof(tmp_path: Path, child: Child, engine: 
     assert (await sweep(engine, tmp_path, None)).containers == ("its",)
 
 
+async def test_a_later_process_of_the_same_number_is_another(
+    tmp_path: Path, me: Owner, engine: FakeEngine
+) -> None:
+    labels = me.labels() | {OWNER_LABEL: "d" * 32}  # of which there is no file
+    number, _, begun = labels[PROCESS_LABEL].partition("@")
+    assert begun.isdigit()
+    await make(engine, "alive", labels)
+    await make(engine, "dead", labels | {OWNER_LABEL: "e" * 32, PROCESS_LABEL: f"{number}@1"})
+    assert (await sweep(engine, tmp_path, None)).containers == ("dead",)
+
+
+@pytest.fixture
+def process_of_a_container() -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """A process in a control group that is named after a container, and the container's id."""
+    identity = "f00d" * 16
+    root = Path("/sys/fs/cgroup")
+    group = (root / "pids" if (root / "pids").is_dir() else root) / identity
+    try:
+        group.mkdir()
+    except OSError as error:
+        pytest.skip(f"making a control group takes root: {error}")
+    with subprocess.Popen(["sleep", "60"]) as process:
+        (group / "cgroup.procs").write_text(str(process.pid))
+        yield identity, process
+        process.kill()
+    group.rmdir()
+
+
+async def test_an_owner_in_a_container_of_another_engine_is_not_judged_by_this_one(
+    tmp_path: Path, engine: FakeEngine, process_of_a_container: tuple[str, subprocess.Popen[bytes]]
+) -> None:
+    """Its container is unknown here, but a process of it runs on this machine."""
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    other, process = process_of_a_container
+    labels = {
+        OWNER_LABEL: "a" * 32,
+        LOCK_LABEL: "/only/in/there/owners/x.lock",
+        MACHINE_LABEL: f"{socket.gethostname()} {boot} {other}",
+    }
+    await make(engine, "its", labels)
+    assert (await sweep(engine, tmp_path, None)).containers == ()
+    process.kill()
+    await asyncio.to_thread(process.wait)
+    assert (await sweep(engine, tmp_path, None)).containers == ("its",)
+
+
 async def test_an_order_that_outlived_its_owner_is_found_by_the_next_sweep(
     tmp_path: Path, child: Child, engine: FakeEngine, records: Records
 ) -> None:
@@ -257,6 +311,7 @@ async def test_what_could_not_be_removed_is_tried_again(
     report = await sweep(engine, tmp_path, None)
     assert report.containers == ()
     assert report.failed == ("container its: device or resource busy",)
+    assert [path.stem for path in (tmp_path / "owners").iterdir()] == [child.labels[OWNER_LABEL]]
     assert (await sweep(engine, tmp_path, None)).containers == ("its",)
     assert list((tmp_path / "owners").iterdir()) == []
 
