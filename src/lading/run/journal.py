@@ -26,7 +26,7 @@ __all__ = ["Journal", "OnError", "Operation"]
 Operation = tuple[str, Sequence[Any]]
 """A statement and its parameters."""
 OnError = Callable[[RecordError], None]
-"""Told of the first of a row of failures; may be called from the keeper's thread."""
+"""Told of the first of a row of failures, and of a loss; may be called from the keeper's thread."""
 
 _PAGE = 2048
 """Bytes of a page: a commit of one row writes one or two of them."""
@@ -63,7 +63,8 @@ class Journal:
         Of the schema; a file of a newer one is refused.
     on_error : callable or None
         None: a write that fails raises. Otherwise it is told, once until a write succeeds again,
-        and what could not be written is tried again every second.
+        and what could not be written is tried again every second. Told as well when so much waits
+        that the rest is dropped.
 
     Raises
     ------
@@ -76,7 +77,7 @@ class Journal:
     ) -> None:
         self.path = path
         self._on_error = on_error
-        self._failing = False
+        self._told: set[bool] = set()
         self._backlog: deque[Operation] = deque()
         self._draining = threading.Lock()
         # Never another object: who is added while the keeper takes them is taken, too.
@@ -136,7 +137,7 @@ class Journal:
                 self._refused(error, operations)
                 return
             else:
-                self._failing = False
+                self._told.clear()
                 self._commits += 1
                 if self._commits >= _CHECKPOINT_EVERY:
                     self._commits = 0
@@ -210,7 +211,8 @@ class Journal:
         with contextlib.suppress(sqlite3.Error):
             self._connection.close()
         if lost:
-            self._report(RecordError(f"{lost} records could not be written to {self.path}"))
+            problem = RecordError(f"{lost} records could not be written to {self.path}")
+            self._report(problem, lost=True)
 
     # What can go wrong.
 
@@ -232,16 +234,21 @@ class Journal:
         self._report(problem)
         self._queue(operations)
 
-    def _report(self, problem: RecordError) -> None:
+    def _report(self, problem: RecordError, *, lost: bool = False) -> None:
+        """Tell it once of each kind, until a write succeeds again."""
         if self._on_error is None:
             raise problem
-        if not self._failing:
-            self._failing = True
+        if lost not in self._told:
+            self._told.add(lost)
             self._on_error(problem)
 
     def _queue(self, operations: Iterable[Operation]) -> None:
         if len(self._backlog) >= _BACKLOG_LIMIT:
-            self._report(RecordError(f"{self.path} could not be written for long: records lost"))
+            problem = RecordError(
+                f"the records at {self.path} could not be written for long: what comes now is lost",
+                fix="make room on the disk, or stop who holds a lock on that file",
+            )
+            self._report(problem, lost=True)
             return
         self._backlog.extend(operations)
         self._wake_keeper()
@@ -260,7 +267,7 @@ class Journal:
             return False  # the keeper finds out why
         else:
             self._backlog.clear()
-            self._failing = False
+            self._told.clear()
             return True
         finally:
             self._draining.release()
@@ -319,7 +326,7 @@ class Journal:
                 self._do_or_drop(cursor, _storable(batch[0]))
             for _ in batch:
                 self._backlog.popleft()
-            self._failing = False
+            self._told.clear()
 
     def _do_or_drop(self, cursor: sqlite3.Cursor, operation: Operation) -> None:
         try:

@@ -301,6 +301,35 @@ async def test_a_full_disk_is_said_once_and_nothing_is_lost(path: Path) -> None:
         assert set(on_disk(path)) == {run.id for run in runs}
 
 
+async def test_what_waits_is_bounded_and_a_loss_is_told(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lading.run.journal._BACKLOG_LIMIT", 10)
+    problems: list[RecordError] = []
+    async with opened(path, problems.append) as records:
+        full_disk(records, 4)
+        runs = [make(detail="x" * 1000) for _ in range(30)]
+        for run in runs:
+            records.begin(run)
+        assert [("lost" in str(problem)) for problem in problems] == [False, True]
+        full_disk(records, 1 << 30)
+        await records.settled()
+        assert len(on_disk(path)) < 30
+
+
+def test_all_or_nothing_is_written_together(path: Path) -> None:
+    with contextlib.closing(Records(path)) as records:
+        good, bad = make(), make()
+        insert = ("INSERT INTO run (id) VALUES (?)", (good.id,))  # what else there must be is not
+        with pytest.raises(RecordError, match="NOT NULL"):
+            records._journal.write([("DELETE FROM run", ()), insert])
+        records.begin(good)
+        with pytest.raises(RecordError, match="NOT NULL"):
+            records._journal.write([("DELETE FROM run", ()), insert])
+        records.begin(bad)
+        assert set(on_disk(path)) == {good.id, bad.id}
+
+
 async def test_many_writes_are_checkpointed_and_the_log_rewound(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -97,6 +97,18 @@ def test_another_process_of_that_number_is_not_taken_for_it(tmp_path: Path) -> N
     assert ControlGroups.of(8, naming=ID, root=tmp_path) is None
 
 
+def test_a_process_that_just_ended_shows_no_figures_of_the_host(tmp_path: Path) -> None:
+    """It is in version 1's root groups by then, and still in its own of version 2."""
+    groups = f"4:memory:/\n2:cpu,cpuacct:/\n0::/docker/{ID}\n"
+    files = {
+        "sys/fs/cgroup/memory/memory.usage_in_bytes": "99999999\n",
+        "sys/fs/cgroup/memory/memory.max_usage_in_bytes": "99999999\n",
+        "sys/fs/cgroup/cpu,cpuacct/cpuacct.usage": "99999999\n",
+    }
+    tree(tmp_path, cgroup=groups, mounts=V1_MOUNTS, files=files)
+    assert read(tmp_path) == Usage()
+
+
 @pytest.mark.parametrize("text", ["", "no colons\n", "1:memory\n"])
 def test_what_cannot_be_parsed_is_nothing(tmp_path: Path, text: str) -> None:
     tree(tmp_path, cgroup=text, mounts=V1_MOUNTS, files={})
