@@ -64,29 +64,32 @@ class Firewall:
         bridge : str
             Its interface on the engine's host.
         """
-        try:
-            for program in await self._programs():
+        failures: list[str] = []
+        for program in await self._programs():
+            try:
                 if bridge not in await _bridges(program, network):
                     await _run(program, "-I", _CHAIN, *_rule(network, bridge))
-        except _FailedError as error:
-            self._warn(network, bridge, str(error))
+            except _FailedError as error:  # one IP version is better than none
+                failures.append(str(error))
+        if self._obstacle:
+            failures = [self._obstacle]
+        if failures:
+            self._warn(network, bridge, "; ".join(failures))
 
     async def forget(self, network: str) -> None:
         """Take away the rules of a network that is gone; nothing if there are none."""
-        if self._obstacle:
-            return
-        try:
-            for program in await self._programs():
+        for program in await self._programs():
+            with contextlib.suppress(_FailedError):  # which was told of when they could not be set
                 for bridge in await _bridges(program, network):
                     if not _exists(bridge):  # else it is another engine's, of the same name
                         await _run(program, "-D", _CHAIN, *_rule(network, bridge))
-        except _FailedError as error:
-            _log.debug("rules of network %s: %s", network, error)
 
     async def _programs(self) -> list[str]:
-        if self._obstacle:
-            raise _FailedError(self._obstacle)
-        return await asyncio.to_thread(_find_programs, self._peer)
+        """Find what sets rules, unless they would be set in vain."""
+        if not self._obstacle and self._peer:
+            self._obstacle = await asyncio.to_thread(_elsewhere, self._peer)
+            self._peer = 0
+        return [] if self._obstacle else await asyncio.to_thread(_find_programs)
 
     def _warn(self, network: str, bridge: str, reason: str) -> None:
         if reason in self._told:
@@ -101,21 +104,22 @@ class Firewall:
         )  # fmt: skip
 
 
-def _find_programs(peer: int) -> list[str]:
-    if peer:
-        try:
-            ours, theirs = (Path(f"/proc/{who}/ns/net").stat().st_ino for who in ("self", peer))
-        except OSError as error:
-            raise _FailedError(f"the engine's process can't be looked into: {error}") from error
-        if ours != theirs:
-            raise _FailedError("the engine has a network namespace of its own")
+def _elsewhere(peer: int) -> str:
+    """Say whether a process has another network than we; empty if it has ours."""
+    try:
+        ours, theirs = (Path(f"/proc/{who}/ns/net").stat().st_ino for who in ("self", peer))
+    except FileNotFoundError:
+        return ""  # it was started anew since we connected
+    except OSError as error:
+        return f"the engine's process can't be looked into: {error}"
+    return "" if ours == theirs else "the engine has a network namespace of its own"
+
+
+def _find_programs() -> list[str]:
     names = ["iptables"]
     if Path("/proc/net/if_inet6").exists():  # also without IPv6 addresses of its own: fe80::
         names.append("ip6tables")
-    found = [(name, shutil.which(name) or shutil.which(name, path=_SYSTEM_PATH)) for name in names]
-    if missing := [name for name, path in found if path is None]:
-        raise _FailedError(f"{' and '.join(missing)} not installed")
-    return [path for _, path in found if path is not None]
+    return [shutil.which(name) or shutil.which(name, path=_SYSTEM_PATH) or name for name in names]
 
 
 def _rule(network: str, bridge: str) -> tuple[str, ...]:
@@ -155,6 +159,8 @@ async def _run(program: str, *arguments: str) -> str:
             program, *_WAIT, *arguments, stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
         )  # fmt: skip
+    except FileNotFoundError as error:
+        raise _FailedError(f"{name} is not installed") from error
     except OSError as error:
         raise _FailedError(f"{name}: {error.strerror}") from error
     try:
