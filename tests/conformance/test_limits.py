@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 import asyncio
+import os
+from pathlib import Path
 
 import pytest
 from tests.conformance.conftest import Make
 from tests.support import engines
 from tests.support.containers import call, output, ready
 
-from lading.engine import Limits
+from lading.engine import Limits, Mount
+from lading.errors import EngineError
 
 
 async def test_memory_beyond_the_limit_is_told_as_such(make: Make) -> None:
@@ -82,6 +85,48 @@ async def test_sealed_has_no_capabilities(make: Make) -> None:
     await container.wait()
     lines = (await output(container))[0].split()
     assert lines == [b"CapEff:", b"0000000000000000", b"NoNewPrivs:", b"1"]
+
+
+CAPABILITIES = ("DAC_OVERRIDE", "CHOWN", "FOWNER", "FSETID", "SETUID", "SETGID", "KILL")
+"""What a root process needs to work with files of others."""
+
+
+async def test_sealed_but_for_some_capabilities(make: Make) -> None:
+    container = await make("caps", sealed=True, capabilities=CAPABILITIES)
+    await container.wait()
+    lines = (await output(container))[0].split()
+    assert lines == [b"CapEff:", b"00000000000000fb", b"NoNewPrivs:", b"1"]
+
+
+async def test_one_capability_more_than_the_engine_gives(make: Make) -> None:
+    container = await make("caps", capabilities=("SYS_NICE",))
+    await container.wait()
+    effective = int((await output(container))[0].split()[1], 16)
+    assert effective & 1 << 23
+    assert effective & 1  # CHOWN, which engines give
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a directory away")
+async def test_a_sealed_root_process_writes_to_a_directory_of_another_user(
+    make: Make, engine_kind: str, tmp_path: Path
+) -> None:
+    folder = tmp_path / "out"
+    folder.mkdir(mode=0o700)
+    os.chown(folder, 12345, 12345)
+    mounts = (Mount(str(folder), "/out", read_only=False),)
+    able = await make("write", "/out/a", "x", sealed=True, mounts=mounts, capabilities=CAPABILITIES)
+    assert (await able.wait()).code == 0
+    assert (folder / "a").read_text() == "x"
+    if engine_kind == "fake":
+        return  # its programs are this process, which may write anywhere
+    unable = await make("write", "/out/b", "x", sealed=True, mounts=mounts)
+    assert (await unable.wait()).code == 70
+    assert b"Permission denied" in (await output(unable))[1]
+
+
+async def test_a_capability_that_no_kernel_has(make: Make) -> None:
+    with pytest.raises(EngineError, match="FLY"):
+        await make("caps", capabilities=("FLY",))
 
 
 async def test_not_sealed_has_what_the_engine_gives(make: Make) -> None:

@@ -7,6 +7,7 @@ import json
 from typing import Any
 
 from lading.testing import FakeImage, FakeProcess
+from lading.testing.fake_capabilities import CAPABILITIES
 
 NAME = "lading-test/probe:1"
 
@@ -61,7 +62,8 @@ async def _speak(process: FakeProcess, verb: str, words: list[str]) -> int:
         case "fork":
             _say(process, str(process.fork(int(words[0]))))
         case "caps":
-            _say(process, "CapEff:\t" + ("0" * 16 if process.sealed else "00000000a80425fb"))
+            mask = sum(1 << CAPABILITIES.index(name) for name in process.capabilities)
+            _say(process, f"CapEff:\t{mask:016x}")
             _say(process, f"NoNewPrivs:\t{int(process.sealed)}")
         case "id":
             user, _, group = process.user.partition(":")

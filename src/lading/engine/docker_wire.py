@@ -119,6 +119,8 @@ def _host_config(spec: ContainerSpec) -> Json:
     if spec.sealed:
         host["CapDrop"] = ["ALL"]
         host["SecurityOpt"] = ["no-new-privileges"]
+    if spec.capabilities:
+        host["CapAdd"] = list(spec.capabilities)
     if spec.mounts:
         # "Mounts", not "Binds": a missing source is an error there, here a new directory.
         host["Mounts"] = [

@@ -54,6 +54,8 @@ def create_body(spec: ContainerSpec, *, publish: bool = False) -> Json:
     if spec.sealed:
         body["cap_drop"] = ["ALL"]
         body["no_new_privileges"] = True
+    if spec.capabilities:
+        body["cap_add"] = list(spec.capabilities)
     if spec.mounts:
         body["mounts"] = [
             {

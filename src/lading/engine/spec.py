@@ -155,6 +155,9 @@ class ContainerSpec:
         ``uid[:gid]`` or a name in the image; None is the image's own.
     sealed : bool
         Strangers' code: all capabilities dropped, no new privileges.
+    capabilities : tuple of str
+        Those that it has all the same, as in capabilities(7) without ``CAP_``: ``"CHOWN"``. A root
+        process without any can't write to a directory that belongs to another user.
     """
 
     image: str
@@ -172,6 +175,7 @@ class ContainerSpec:
     runtime: str | None = None
     user: str | None = None
     sealed: bool = False
+    capabilities: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

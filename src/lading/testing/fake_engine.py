@@ -36,6 +36,7 @@ from lading.errors import (
     NameTaken,
     NotSupported,
 )
+from lading.testing.fake_capabilities import capabilities_of
 from lading.testing.fake_container import ContainerState
 from lading.testing.fake_files import FakeFiles
 from lading.testing.fake_handle import FakeContainer
@@ -282,6 +283,7 @@ class FakeEngine:
             raise NotSupported(
                 f"unknown runtime {spec.runtime!r}", status=400, fix=f"this engine knows {known}"
             )
+        capabilities_of(spec)
         self._networks.check(spec.network)
         await FakeFiles.check_mounts(spec.mounts)
         self.check()

@@ -12,6 +12,8 @@ import traceback
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, NoReturn
 
+from lading.testing.fake_capabilities import capabilities_of
+
 if TYPE_CHECKING:
     from lading.engine.spec import ContainerSpec, Limits
     from lading.testing.fake_files import FakeFiles
@@ -51,7 +53,9 @@ class FakeProcess:
     hostname, user : str
         As the container sees them.
     sealed : bool
-        Whether it runs without capabilities and new privileges.
+        Whether it runs without new privileges.
+    capabilities : frozenset of str
+        What a root process of it may do.
     signals : list of str
         Names of all signals that came, oldest first.
     memory, memory_peak : int
@@ -77,6 +81,7 @@ class FakeProcess:
         self.hostname = hostname
         self.user = user
         self.sealed = spec.sealed
+        self.capabilities = capabilities_of(spec)
         self.signals: list[str] = []
         self.memory = self.memory_peak = _BASE_MEMORY
         self._limits = spec.limits
