@@ -67,6 +67,42 @@ async def test_swap_counts_as_memory(
     assert found["HostConfig"]["MemorySwap"] == found["HostConfig"]["Memory"] == 48 << 20
 
 
+REQUESTS = [
+    (Limits(cpus=0.25, memory=24 << 20), Limits(cpus=0.5, memory=48 << 20), 256, 24 << 20),
+    (Limits(cpus=0.25, memory=24 << 20), Limits(), 256, 24 << 20),
+    (Limits(cpus=0.0001), Limits(), 2, 0),
+]
+
+
+@pytest.mark.parametrize(("requests", "limits", "shares", "reserved"), REQUESTS)
+async def test_requests(
+    make: Make,
+    engine_kind: str,
+    requests: Limits,
+    limits: Limits,
+    shares: int,
+    reserved: int,
+    request: pytest.FixtureRequest,
+) -> None:
+    container = await make("sleep", "60", requests=requests, limits=limits)
+    told = (await container.inspect()).limits
+    assert (told.cpus, told.memory) == (limits.cpus, limits.memory)
+    if engine_kind == "fake":
+        return
+    host = request.getfixturevalue(f"{engine_kind}_host")
+    _, found = engines.call(host, "GET", f"/containers/{container.id}/json")
+    assert found["HostConfig"]["CpuShares"] == shares
+    assert found["HostConfig"]["MemoryReservation"] == reserved
+
+
+async def test_a_request_smaller_than_any_program(make: Make) -> None:
+    small = Limits(memory=1 << 20)
+    for limits in (Limits(), Limits(memory=64 << 20)):
+        container = await make("hog", str(8 << 20), requests=small, limits=limits)
+        info = await container.inspect()
+        assert (info.limits.memory, info.exit) == (limits.memory, None)
+
+
 async def test_stats_of_a_running_container_and_of_an_ended_one(make: Make) -> None:
     container = await make()
     await ready(container)

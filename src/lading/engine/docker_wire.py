@@ -58,6 +58,8 @@ _STATES = {
     "paused": State.PAUSED,
 }
 _CANNOT_START = 127
+_SMALLEST_RESERVATION = 6 << 20
+"""Bytes; the engine refuses less, of a limit as well, so no request gets above its limit by it."""
 
 
 def query(**fields: str | int | None) -> str:
@@ -116,6 +118,10 @@ def _host_config(spec: ContainerSpec) -> Json:
         host["Memory"] = host["MemorySwap"] = limits.memory
     if limits.pids is not None:
         host["PidsLimit"] = limits.pids
+    if spec.requests.memory is not None:
+        host["MemoryReservation"] = max(spec.requests.memory, _SMALLEST_RESERVATION)
+    if spec.cpu_shares is not None:
+        host["CpuShares"] = spec.cpu_shares
     if spec.sealed:
         host["CapDrop"] = ["ALL"]
         host["SecurityOpt"] = ["no-new-privileges"]

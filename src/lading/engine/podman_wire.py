@@ -80,15 +80,20 @@ def create_body(spec: ContainerSpec, *, publish: bool = False) -> Json:
 
 def _resources(spec: ContainerSpec) -> Json:
     limits = spec.limits
-    resources: Json = {}
+    cpu: Json = {}
     if limits.cpus is not None:
         quota = max(round(limits.cpus * _CPU_PERIOD), 1000)
-        resources["cpu"] = {"quota": quota, "period": _CPU_PERIOD}
+        cpu |= {"quota": quota, "period": _CPU_PERIOD}
+    if spec.cpu_shares is not None:
+        cpu["shares"] = spec.cpu_shares
+    memory: Json = {}
     if limits.memory is not None:
-        resources["memory"] = {"limit": limits.memory, "swap": limits.memory}
-    if limits.pids is not None:
-        resources["pids"] = {"limit": limits.pids}
-    return resources
+        memory |= {"limit": limits.memory, "swap": limits.memory}
+    if spec.requests.memory is not None:
+        memory["reservation"] = spec.requests.memory
+    pids = {"limit": limits.pids} if limits.pids is not None else {}
+    given = {"cpu": cpu, "memory": memory, "pids": pids}
+    return {name: values for name, values in given.items() if values}
 
 
 def _devices(spec: ContainerSpec) -> list[Json]:

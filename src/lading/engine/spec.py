@@ -12,6 +12,7 @@ from datetime import datetime
 from types import MappingProxyType
 
 from lading.errors import InvalidLimit
+from lading.units import format_bytes
 
 __all__ = [
     "ContainerInfo",
@@ -31,6 +32,9 @@ __all__ = [
     "State",
     "Stats",
 ]
+
+
+_SHARES_MIN, _SHARES_MAX = 2, 1 << 18  # the kernel's
 
 
 def _empty() -> Mapping[str, str]:
@@ -145,6 +149,10 @@ class ContainerSpec:
         What of the host it sees.
     limits : Limits
         What it may use.
+    requests : Limits
+        What it should get when others want as much, as Kubernetes' requests: a share of processor
+        time in this proportion, and memory that is taken from it last. It may use more, and what
+        it does not use is free for others. Processes can't be requested.
     network : Network or str
         Where it is attached.
     ports : tuple of int
@@ -158,6 +166,11 @@ class ContainerSpec:
     capabilities : tuple of str
         Those that it has all the same, as in capabilities(7) without ``CAP_``: ``"CHOWN"``. A root
         process without any can't write to a directory that belongs to another user.
+
+    Raises
+    ------
+    InvalidLimit
+        It requests more than its limits let it have, or processes.
     """
 
     image: str
@@ -170,12 +183,33 @@ class ContainerSpec:
     devices: tuple[Device, ...] = ()
     gpus: Gpu | None = None
     limits: Limits = field(default_factory=Limits)
+    requests: Limits = field(default_factory=Limits)
     network: Network | str = Network.DEFAULT
     ports: tuple[int, ...] = ()
     runtime: str | None = None
     user: str | None = None
     sealed: bool = False
     capabilities: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        cpus, memory = self.requests.cpus, self.requests.memory
+        fix = "raise the limit, or request less"
+        if cpus is not None and self.limits.cpus is not None and cpus > self.limits.cpus:
+            reason = f"{cpus:g} cores are more than the limit of {self.limits.cpus:g}"
+            raise InvalidLimit("requests.cpus", reason, fix=fix)
+        if memory is not None and self.limits.memory is not None and memory > self.limits.memory:
+            limit = format_bytes(self.limits.memory)
+            reason = f"{format_bytes(memory)} are more than the limit of {limit}"
+            raise InvalidLimit("requests.memory", reason, fix=fix)
+        if self.requests.pids is not None:
+            raise InvalidLimit("requests.pids", "processes can't be requested", fix="limit them")
+
+    @property
+    def cpu_shares(self) -> int | None:
+        """The request for cores in the kernel's unit, 1024 a core; None if there is none."""
+        if self.requests.cpus is None:
+            return None
+        return min(max(round(self.requests.cpus * 1024), _SHARES_MIN), _SHARES_MAX)
 
 
 @dataclass(frozen=True, slots=True)
