@@ -115,6 +115,7 @@ def context(files: Mapping[str, str]) -> bytes:
 def _build(files: Mapping[str, bytes], args: Mapping[str, str]) -> FakeImage:
     """Understands what the Dockerfiles of these tests say."""
     command: tuple[str, ...] = ("serve",)
+    directory = ""
     labels = {}
     for line in files["Dockerfile"].decode().splitlines():
         word, _, rest = line.partition(" ")
@@ -122,6 +123,8 @@ def _build(files: Mapping[str, bytes], args: Mapping[str, str]) -> FakeImage:
             rest = rest.replace(f"${{{name}}}", value)
         if word == "CMD":
             command = tuple(json.loads(rest))
+        elif word == "WORKDIR":
+            directory = rest
         elif word == "LABEL":
             name, _, value = rest.partition("=")
             labels[name] = value
@@ -136,4 +139,5 @@ def _build(files: Mapping[str, bytes], args: Mapping[str, str]) -> FakeImage:
         env=probe.env,
         labels=labels,
         files=probe.files,
+        directory=directory,
     )

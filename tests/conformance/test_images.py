@@ -168,6 +168,14 @@ async def test_volumes_that_an_image_asks_for_go_with_the_container(
     assert engines.call(host, "GET", f"/volumes/{volume}")[0] == 404
 
 
+async def test_where_the_programs_of_an_image_start(engine: Engine, image: str, tag: str) -> None:
+    assert (await engine.image(image)).directory == ""
+    text = f"FROM {image}\nWORKDIR /data\n"
+    info = await engine.build(context({"Dockerfile": text}), tag)
+    assert info.directory == "/data"
+    assert (await engine.image(tag)).directory == "/data"
+
+
 async def test_a_build_that_fails_says_why(engine: Engine, image: str, tag: str) -> None:
     text = f"FROM {image}\nCOPY nothing /there\n"
     with pytest.raises(BuildFailed, match="nothing"):

@@ -277,6 +277,7 @@ def image_info(found: Json) -> ImageInfo:
         user=config.get("User") or "",
         exposed=_tcp_ports(config.get("ExposedPorts") or ()),
         architecture=found.get("Architecture") or "",
+        directory=config.get("WorkingDir") or "",
     )
 
 

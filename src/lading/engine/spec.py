@@ -278,6 +278,8 @@ class ImageInfo:
         ``name@sha256:...`` under which registries know it; empty if it was only built here.
     size : int
         Bytes on disk.
+    directory : str
+        Where its programs start, absolute; empty if it does not say.
     """
 
     id: str
@@ -292,6 +294,7 @@ class ImageInfo:
     user: str
     exposed: tuple[int, ...]
     architecture: str
+    directory: str = ""
 
 
 @dataclass(frozen=True, slots=True)

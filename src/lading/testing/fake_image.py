@@ -77,6 +77,8 @@ class FakeImage:
         ``uid[:gid]``; empty is root.
     exposed : tuple of int
         TCP ports that the image says it listens on.
+    directory : str
+        Where it says its program starts; the program's paths are absolute all the same.
     """
 
     ref: str
@@ -88,12 +90,14 @@ class FakeImage:
     files: Mapping[str, bytes] = field(default_factory=dict)
     user: str = ""
     exposed: tuple[int, ...] = ()
+    directory: str = ""
 
     @property
     def id(self) -> str:
         """``sha256:...`` of all but its name: the same image has the same id under every name."""
         program = f"{self.program.__module__}.{getattr(self.program, '__qualname__', '')}"
-        parts = [program, repr(self.entrypoint), repr(self.command), self.user, repr(self.exposed)]
+        parts = [program, self.user, self.directory]
+        parts += [repr(item) for item in (self.entrypoint, self.command, self.exposed)]
         parts += [repr(sorted(item.items())) for item in (self.env, self.labels)]
         digest = hashlib.sha256("\0".join(parts).encode())
         for path in sorted(self.files):
@@ -124,6 +128,7 @@ class FakeImage:
             user=self.user,
             exposed=self.exposed,
             architecture="amd64",
+            directory=self.directory,
         )
 
 
