@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 from tests.conformance.conftest import Make, OpenClient
+from tests.support import cgroups
 
 from lading.engine import Engine
 from lading.errors import ContainerNotFound, EngineError
@@ -18,6 +19,31 @@ async def test_info_says_what_the_engine_is(engine: Engine, engine_kind: str) ->
     assert info.cpus >= 1
     assert info.memory > 64 << 20
     assert not info.gpu_driver
+
+
+async def test_a_control_group_is_chosen(
+    engine: Engine, engine_kind: str, make: Make, test_id: str
+) -> None:
+    driver = (await engine.info()).cgroup_driver
+    assert driver in ("cgroupfs", "systemd", "")
+    if engine_kind == "fake":
+        assert driver == ""  # its programs are in no group of their own
+    elif driver != "cgroupfs":
+        pytest.skip(f"the engine lets nobody choose: {driver or 'not of this machine'}")
+    group = f"/lading/{test_id}"
+    try:
+        container = await make("sleep", "60", group=group)
+        pid = (await container.inspect()).pid
+        assert pid
+        if engine_kind != "fake":
+            groups = await asyncio.to_thread(cgroups.groups_of, pid)
+            assert {found.startswith(f"{group}/") for found in groups} == {True}
+            assert all(container.id in found for found in groups)
+        await container.remove()
+        for folder in await asyncio.to_thread(cgroups.named, group):
+            assert [path for path in folder.iterdir() if path.is_dir()] == []
+    finally:
+        await asyncio.to_thread(cgroups.remove, group)
 
 
 async def test_calls_at_once_do_not_mix(engine: Engine, make: Make) -> None:

@@ -83,12 +83,15 @@ class DockerEngine:
         reach: Reach,
         firewall: Firewall,
         credentials: Credentials,
+        *,
+        peer: int,
     ) -> None:
         self._api = api
         self._identity = identity
         self._reach = reach
         self._firewall = firewall
         self._credentials = credentials
+        self._peer = peer
         self._podman = api.podman
         self._judge = OomJudge(api, counts=not self._podman, local=not reach.obstacle)
         self._info: tuple[float, EngineInfo] | None = None
@@ -127,7 +130,7 @@ class DockerEngine:
         peer, here = (dial.peer, True) if isinstance(dial, UnixDial) else (0, dial.here)
         in_the_way = obstacle(address, peer)
         reach = Reach(DoorKeeper(api), in_the_way, here=here)
-        return cls(api, identity, reach, Firewall(in_the_way, peer), Credentials(env))
+        return cls(api, identity, reach, Firewall(in_the_way, peer), Credentials(env), peer=peer)
 
     async def info(self) -> EngineInfo:
         """What it is and has; what was true in the last ten seconds may be given."""
@@ -135,8 +138,10 @@ class DockerEngine:
         if self._info is None or now - self._info[0] > _INFO_SECONDS:
             reply = await self._api.call("GET", "/info", Call("asking the engine about itself"))
             local = not self._reach.obstacle
-            found = engine_info(self._identity, self._api.address, reply.json(), local=local)
-            self._info = (now, await asyncio.to_thread(found))
+            read = engine_info(
+                self._identity, self._api.address, reply.json(), local=local, peer=self._peer
+            )
+            self._info = (now, await asyncio.to_thread(read))
         return self._info[1]
 
     async def image(self, ref: str) -> ImageInfo:

@@ -179,6 +179,11 @@ RULES: tuple[Rule, ...] = (
         things=_CONTAINER,
     ),
     _rule(
+        _plain(errors.NotSupported, "name no control group: systemd places them on this host"),
+        r"cgroup-parent for systemd|did not receive systemd slice",
+        things=_CONTAINER,
+    ),
+    _rule(
         _plain(
             errors.NotSupported,
             "install the vendor's container toolkit on the engine's host, or ask for no GPU",

@@ -90,9 +90,17 @@ def identify(address: str, found: Any) -> Identity:
 
 
 def engine_info(
-    identity: Identity, address: str, found: Json, *, local: bool
+    identity: Identity, address: str, found: Json, *, local: bool, peer: int
 ) -> Callable[[], EngineInfo]:
-    """Read the reply to ``GET /info``; what is returned looks at files, too."""
+    """Read the reply to ``GET /info``; what is returned looks at files, too.
+
+    Parameters
+    ----------
+    local : bool
+        Whether it seems to be on this machine.
+    peer : int
+        The process behind its Unix socket, 0 where unknown.
+    """
 
     def read() -> EngineInfo:
         here = local and identity.kernel in ("", os.uname().release)
@@ -116,6 +124,7 @@ def engine_info(
             rootless=any("name=rootless" in option for option in options),
             local=here,
             warnings=tuple(found.get("Warnings") or ()),
+            cgroup_driver=str(found.get("CgroupDriver") or "") if _same_groups(peer) else "",
         )
 
     return read
@@ -139,6 +148,15 @@ def _cgroup_version(*, here: bool) -> int:
     if not here:
         return 0
     return 2 if Path("/sys/fs/cgroup/cgroup.controllers").exists() else 1
+
+
+def _same_groups(peer: int) -> bool:
+    """Whether control groups have the same paths for us and the process behind the socket."""
+    try:
+        ours, theirs = (Path(f"/proc/{who}/ns/cgroup").stat() for who in ("self", peer))
+    except OSError:
+        return False
+    return ours.st_ino == theirs.st_ino
 
 
 def _numbers(text: str) -> tuple[int, int]:

@@ -159,6 +159,8 @@ def _host_config(spec: ContainerSpec) -> Json:
         ]
     if spec.runtime is not None:
         host["Runtime"] = spec.runtime
+    if spec.group is not None:
+        host["CgroupParent"] = spec.group
     return host
 
 

@@ -56,6 +56,9 @@ def create_body(spec: ContainerSpec, *, publish: bool = False) -> Json:
         body["no_new_privileges"] = True
     if spec.capabilities:
         body["cap_add"] = list(spec.capabilities)
+    if spec.group is not None:
+        body["cgroup_parent"] = spec.group
+        body["cgroups_mode"] = "no-conmon"  # its watcher would be counted as the container
     if spec.mounts:
         body["mounts"] = [
             {

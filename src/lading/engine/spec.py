@@ -166,6 +166,10 @@ class ContainerSpec:
     capabilities : tuple of str
         Those that it has all the same, as in capabilities(7) without ``CAP_``: ``"CHOWN"``. A root
         process without any can't write to a directory that belongs to another user.
+    group : str or None
+        Control group under which the engine puts the container's own, an absolute path such as
+        ``/lading/1``; for engines whose :attr:`EngineInfo.cgroup_driver` is ``cgroupfs``. Whoever
+        names one removes it, as no engine does. None leaves it to the engine.
 
     Raises
     ------
@@ -190,6 +194,7 @@ class ContainerSpec:
     user: str | None = None
     sealed: bool = False
     capabilities: tuple[str, ...] = ()
+    group: str | None = None
 
     def __post_init__(self) -> None:
         cpus, memory = self.requests.cpus, self.requests.memory
@@ -394,6 +399,9 @@ class EngineInfo:
         The one it uses unless told otherwise.
     cgroup_version : int
         1 or 2; 0 where unknown.
+    cgroup_driver : str
+        Who makes the containers' control groups: the engine itself by their paths (``cgroupfs``),
+        or ``systemd``. Empty where unknown, or where its paths are not those that we see.
     gpu_driver : bool
         Whether it can hand out GPUs.
     cpus : int
@@ -421,3 +429,4 @@ class EngineInfo:
     rootless: bool
     local: bool
     warnings: tuple[str, ...] = ()
+    cgroup_driver: str = ""

@@ -37,6 +37,21 @@ SEEN: list[tuple[Call, int | None, str, type[errors.EngineError]]] = [
         'could not select device driver "nvidia" with capabilities: [[gpu]]',
         errors.NotSupported,
     ),
+    (
+        CONTAINER,
+        400,
+        'cgroup-parent for systemd cgroup should be a valid slice named as "xxx.slice"',
+        errors.NotSupported,
+    ),
+    (
+        CONTAINER,
+        500,
+        (
+            "did not receive systemd slice as cgroup parent when using systemd to manage cgroups: "
+            "invalid argument"
+        ),
+        errors.NotSupported,
+    ),
     (CONTAINER, 404, "network nonesuch not found", errors.NetworkNotFound),
     (
         CONTAINER,
