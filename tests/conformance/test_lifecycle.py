@@ -116,6 +116,12 @@ async def test_environment(make: Make) -> None:
     assert (await output(changed))[0] == b"2\n"
 
 
+async def test_the_directory_in_which_it_starts(make: Make) -> None:
+    container = await make("cat", "hello.txt", directory="/data")
+    assert (await container.wait()).code == 0
+    assert (await output(container))[0] == b"hello\n"
+
+
 async def test_user(make: Make) -> None:
     container = await make("id", user="1234:4321")
     await container.wait()

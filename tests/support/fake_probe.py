@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import posixpath
 from typing import Any
 
 from lading.testing import FakeImage, FakeProcess
@@ -79,7 +80,8 @@ async def _touch(process: FakeProcess, verb: str, words: list[str]) -> int:
         if verb == "write":
             await process.write_file(words[0], words[1].encode())
         elif verb == "cat":
-            process.write(await process.read_file(words[0]))
+            path = posixpath.join(process.directory, words[0])
+            process.write(await process.read_file(path))
         elif verb == "hog":
             process.allocate(int(words[0]))
             await asyncio.Event().wait()

@@ -101,6 +101,8 @@ def create_body(spec: ContainerSpec, *, publish: bool = False) -> Json:
         body["Cmd"] = list(spec.args)
     if spec.user is not None:
         body["User"] = spec.user
+    if spec.directory is not None:
+        body["WorkingDir"] = spec.directory
     if publish and spec.ports:
         keys = [f"{port}/tcp" for port in spec.ports]
         body["ExposedPorts"] = {key: {} for key in keys}

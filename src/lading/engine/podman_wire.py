@@ -49,6 +49,8 @@ def create_body(spec: ContainerSpec, *, publish: bool = False) -> Json:
         body["command"] = list(spec.args)
     if spec.user is not None:
         body["user"] = spec.user
+    if spec.directory is not None:
+        body["work_dir"] = spec.directory
     if spec.runtime is not None:
         body["oci_runtime"] = spec.runtime
     if spec.sealed:

@@ -161,6 +161,8 @@ class ContainerSpec:
         OCI runtime by the name the engine has it under; None is the engine's default.
     user : str or None
         ``uid[:gid]`` or a name in the image; None is the image's own.
+    directory : str or None
+        Absolute path in which its first process starts; None is the image's own.
     sealed : bool
         Strangers' code: all capabilities dropped, no new privileges.
     capabilities : tuple of str
@@ -192,6 +194,7 @@ class ContainerSpec:
     ports: tuple[int, ...] = ()
     runtime: str | None = None
     user: str | None = None
+    directory: str | None = None
     sealed: bool = False
     capabilities: tuple[str, ...] = ()
     group: str | None = None

@@ -135,6 +135,7 @@ class ContainerState:
             pid=pid,
             hostname=self.id[:12],
             user=self.spec.user or self.image.user,
+            directory=self.spec.directory or self.image.directory or "/",
             files=self.files,
             output=self._write,
             dial=dial,

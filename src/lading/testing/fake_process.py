@@ -50,8 +50,8 @@ class FakeProcess:
         The image's environment and the container's.
     pid : int
         A number that no real process has.
-    hostname, user : str
-        As the container sees them.
+    hostname, user, directory : str
+        As the container sees them; the last is where it starts.
     sealed : bool
         Whether it runs without new privileges.
     capabilities : frozenset of str
@@ -71,6 +71,7 @@ class FakeProcess:
         pid: int,
         hostname: str,
         user: str,
+        directory: str,
         files: FakeFiles,
         output: Callable[[str, bytes], None],
         dial: Callable[[str, int], Awaitable[socket.socket]],
@@ -80,6 +81,7 @@ class FakeProcess:
         self.pid = pid
         self.hostname = hostname
         self.user = user
+        self.directory = directory
         self.sealed = spec.sealed
         self.capabilities = capabilities_of(spec)
         self.signals: list[str] = []
