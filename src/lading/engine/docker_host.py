@@ -121,7 +121,8 @@ def engine_info(
             gpu_driver=_gpu_driver(runtimes, podman=podman, here=here),
             cpus=int(found.get("NCPU") or 0),
             memory=int(found.get("MemTotal") or 0),
-            rootless=any("name=rootless" in option for option in options),
+            # Podman's security options leave it out (seen with 4.3), and it has a word of its own.
+            rootless=bool(found.get("Rootless")) or any("name=rootless" in o for o in options),
             local=here,
             warnings=tuple(found.get("Warnings") or ()),
             cgroup_driver=str(found.get("CgroupDriver") or "") if _same_groups(peer) else "",
