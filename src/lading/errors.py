@@ -5,6 +5,7 @@
     LadingError                      1  500
     ├── InputError                   2  400   what the caller gave can't be used; names the field
     │   ├── ConfigError              2  400   ... in a configuration file, flag or variable
+    │   ├── FileInvalid              2  400   ... a file; with every finding and its line
     │   ├── InvalidLimit             2  400   ... a resource limit
     │   └── RequestTooLarge          2  413
     ├── EngineError                 69  502   the container engine said no
@@ -58,6 +59,7 @@ __all__ = [
     "EngineTooOld",
     "EngineUnreachable",
     "ExitedEarly",
+    "FileInvalid",
     "GpuUnavailable",
     "ImageDenied",
     "ImageError",
@@ -132,6 +134,23 @@ class InputError(LadingError):
 
 class ConfigError(InputError):
     """A configuration file, flag or environment variable can't be used."""
+
+
+class FileInvalid(InputError):
+    """A file of a contract can't be understood.
+
+    Parameters
+    ----------
+    source : str
+        Which file, or which file of which image.
+    findings : list of str
+        Each with its line.
+    """
+
+    def __init__(self, source: str, findings: list[str], *, fix: str = "") -> None:
+        super().__init__("", "\n".join(findings), fix=fix)
+        self.source = source
+        self.findings = findings
 
 
 class InvalidLimit(InputError):

@@ -4,7 +4,8 @@ Kubernetes' notation (``512Mi``, ``1.5Gi``, ``500m``; `Resource quantities
 <https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/>`_) and
 Docker's (``512m``, ``2g`` for memory, powers of two) are both read. They clash in one place: a
 lower-case ``m`` after a memory size means milli to Kubernetes and mebi to Docker. Nobody means
-thousandths of a byte, so it is read as Docker does.
+thousandths of a byte, so :func:`size` reads it as Docker does. :func:`quantity` is for files whose
+contract says Kubernetes.
 """
 
 from __future__ import annotations
@@ -14,7 +15,17 @@ import re
 
 from lading.errors import InputError
 
-__all__ = ["MIB", "cores", "format_bytes", "format_cores", "format_seconds", "size", "to_mebibytes"]
+__all__ = [
+    "MIB",
+    "cores",
+    "format_bytes",
+    "format_cores",
+    "format_quantity",
+    "format_seconds",
+    "quantity",
+    "size",
+    "to_mebibytes",
+]
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 
@@ -96,6 +107,46 @@ def cores(text: str | float, field: str = "cpu") -> float:
     if unit not in ("", "m"):
         raise InputError(field, f"unknown unit {unit!r} in {text!r}", fix="write 0.5 or 500m")
     return _possible(number / 1000 if unit else number, 10**9, text, field)
+
+
+_SUFFIXES = {
+    "n": 1e-9, "u": 1e-6, "m": 1e-3, "": 1,
+    "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "P": 10**15, "E": 10**18,
+    "Ki": KIB, "Mi": MIB, "Gi": GIB, "Ti": 1 << 40, "Pi": 1 << 50, "Ei": 1 << 60,
+}  # fmt: skip
+
+
+def quantity(text: str | float, field: str = "quantity") -> float:
+    """Read a Kubernetes quantity.
+
+    Parameters
+    ----------
+    text : str or float
+        ``"512Mi"``, ``"500m"``, ``"1e3"`` or a number.
+    field : str
+        What to call it in an error.
+
+    Returns
+    -------
+    float
+        Bytes, cores or pieces.
+
+    Raises
+    ------
+    InputError
+        It is no quantity, negative, more than any machine has, or its suffix is unknown.
+    """
+    number, suffix = _parse(text, field, "512Mi, 2 or 500m")
+    if suffix not in _SUFFIXES:
+        known = ", ".join(name for name in _SUFFIXES if name)
+        raise InputError(field, f"unknown unit {suffix!r} in {text!r}", fix=f"use one of {known}")
+    return _possible(number * _SUFFIXES[suffix], 1 << 62, text, field)
+
+
+def format_quantity(size_in_bytes: int) -> str:
+    """Write bytes as a Kubernetes quantity, rounded up to whole MiB: ``512Mi``, ``2Gi``."""
+    mebibytes = max(-(-size_in_bytes // MIB), 1)
+    return f"{mebibytes >> 10}Gi" if mebibytes % 1024 == 0 else f"{mebibytes}Mi"
 
 
 def to_mebibytes(size_in_bytes: int) -> int:

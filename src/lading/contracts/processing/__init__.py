@@ -1,0 +1,14 @@
+"""Contract 2: processing-containers, which run to completion over mounted channels.
+
+What a container offers stands in a file at the root of its image, what somebody wants of it in a
+``task.json``.
+"""
+
+from __future__ import annotations
+
+__all__ = ["CONTAINER_FILE", "CONTRACT"]
+
+CONTRACT = "processing"
+"""The value of the label ``lading.contract``."""
+CONTAINER_FILE = "/processing-container.json"
+"""Where an image says what it offers."""
