@@ -17,10 +17,15 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import ModuleType
+from typing import TYPE_CHECKING
 
+from lading.errors import GpuUnavailable, NotSupported
 from lading.settings import environment
 
-__all__ = ["Gpu", "GpuMonitor", "Inventory", "available", "inventory"]
+if TYPE_CHECKING:
+    from lading.engine import EngineInfo
+
+__all__ = ["Gpu", "GpuMonitor", "Inventory", "available", "inventory", "lend"]
 
 MOST_BUSY = 10
 """Per cent of compute, and of memory, up to which a GPU counts as idle (contract 1)."""
@@ -210,3 +215,40 @@ class GpuMonitor:
                 return
             self._idle = tuple(await asyncio.to_thread(self._read, self._uuids))
             self._read_at = self._clock()
+
+
+async def lend(count: int, info: EngineInfo) -> tuple[str, ...]:
+    """Choose idle GPUs for a task that one runs for oneself.
+
+    Parameters
+    ----------
+    count : int
+        How many; 0 asks nobody.
+    info : EngineInfo
+        Of the engine that is to hand them out.
+
+    Returns
+    -------
+    tuple of str
+        Their UUIDs.
+
+    Raises
+    ------
+    NotSupported
+        The engine has no driver for them.
+    GpuUnavailable
+        There are not that many, or they are busy.
+    """
+    if not count:
+        return ()
+    if not info.gpu_driver:
+        raise NotSupported(
+            f"the container engine ({info.kind} {info.version}) has no driver to hand out GPUs",
+            fix="install the NVIDIA container toolkit, or run without GPUs",
+        )
+    found = await asyncio.to_thread(inventory)
+    idle = await asyncio.to_thread(available, [gpu.uuid for gpu in found.gpus])
+    if len(idle) < count:
+        why = found.reason or f"{len(found.gpus)} are here, {len(idle)} of them idle"
+        raise GpuUnavailable(f"{count} GPUs are asked for: {why}", fix="see nvidia-smi")
+    return idle[:count]

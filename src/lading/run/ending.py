@@ -7,7 +7,7 @@ import signal
 from lading.engine.spec import Exit, Limits
 from lading.errors import ExitedEarly, OutOfMemory
 from lading.run.records import RunState
-from lading.units import MIB, format_bytes, format_seconds
+from lading.units import format_bytes, format_quantity, format_seconds
 
 __all__ = ["explain_exit", "outcome"]
 
@@ -36,7 +36,7 @@ def explain_exit(
             logs=logs,
             limit_text=format_bytes(limit) if limit else "",
             peak_text=format_bytes(peak) if peak else "",
-            fix=f"try --memory {_twice(limit)}" if limit else "",
+            fix=f"try --memory {format_quantity(2 * limit)}" if limit else "",
         )
     when = "" if ready else " before it was ready"
     message = f"{task} ended with {_code(end.code)}{when}, after {format_seconds(end.seconds)}"
@@ -69,9 +69,3 @@ def _code(code: int) -> str:
         except ValueError:
             pass
     return f"exit code {code}"
-
-
-def _twice(limit: int) -> str:
-    """Double a limit, as one would write it."""
-    mebibytes = -(-2 * limit // MIB)
-    return f"{mebibytes // 1024}Gi" if mebibytes % 1024 == 0 else f"{mebibytes}Mi"

@@ -15,7 +15,8 @@ from lading.contracts.meca.request import ATTESTATION, TaskLimits
 from lading.contracts.meca.task import NotSent, TaskReply, TaskServer
 from lading.engine import ContainerSpec, Device, Gpu, Limits, Mount, Network, NetworkSpec
 from lading.engine.shield import to_the_end
-from lading.errors import ContainerLost, GpuUnavailable, LadingError, NotSupported
+from lading.errors import ContainerLost, LadingError, NotSupported
+from lading.host.gpus import lend
 from lading.run.lifecycle import Running, start
 from lading.run.readiness import Readiness
 from lading.run.records import Kind, Run, RunState, new_id
@@ -148,7 +149,7 @@ async def run_once(
             f"the container engine has no OCI runtime {job.runtime!r} (it has: {known})",
             fix=f"register {job.runtime!r} with the engine, or leave --runtime out",
         )
-    gpus = await _idle_gpus(job.limits.gpus, info)
+    gpus = await lend(job.limits.gpus, info)
     run = Run(
         id=new_id(),
         kind=Kind.CONTAINER,
@@ -233,24 +234,6 @@ def _spec(
         runtime=job.runtime,
         sealed=job.sealed,
     )
-
-
-async def _idle_gpus(count: int, info: EngineInfo) -> tuple[str, ...]:
-    if not count:
-        return ()
-    if not info.gpu_driver:
-        raise NotSupported(
-            f"the container engine ({info.kind} {info.version}) has no driver to hand out GPUs",
-            fix="install the NVIDIA container toolkit, or run without --gpus",
-        )
-    from lading.host.gpus import available, inventory  # noqa: PLC0415  # few tasks want one
-
-    found = await asyncio.to_thread(inventory)
-    idle = await asyncio.to_thread(available, [gpu.uuid for gpu in found.gpus])
-    if len(idle) < count:
-        why = found.reason or f"{len(found.gpus)} are here, {len(idle)} of them idle"
-        raise GpuUnavailable(f"{count} GPUs are asked for: {why}", fix="see nvidia-smi")
-    return idle[:count]
 
 
 @contextlib.asynccontextmanager
