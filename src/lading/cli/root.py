@@ -10,6 +10,7 @@ import typer.core
 import typer.main
 
 from lading.cli.failures import guarded
+from lading.cli.quick import quicken
 
 __all__ = ["COMMANDS", "app"]
 
@@ -39,6 +40,7 @@ class LazyCommand(typer.core.TyperCommand):
         """Import the command itself; whatever it raises becomes a message and an exit code."""
         commands = import_module(f"lading.cli.{self._module}").commands
         command = typer.main.get_group(commands).commands[str(self.name)]
+        quicken(command)
         if command.callback is not None:
             command.callback = guarded(command.callback)
         return command
@@ -53,6 +55,7 @@ class LazyGroup(typer.core.TyperGroup):
 
     def __init__(self, **attributes: Any) -> None:
         super().__init__(**attributes)
+        quicken(self)
         for name, (module, summary) in COMMANDS.items():
             self.add_command(LazyCommand(name, module, summary))
 

@@ -11,6 +11,7 @@ from importlib import import_module
 
 import pytest
 from typer.main import get_group
+from typer.testing import CliRunner
 
 from lading.cli.root import COMMANDS, app
 
@@ -73,8 +74,29 @@ def test_the_version_loads_no_heavy_library() -> None:
 def test_a_commands_help_loads_no_library_of_servers() -> None:
     for name in set(COMMANDS) - {"serve"}:
         modules = loaded(CALL, name, "--help")
-        # pydantic is loaded: from 0.29 on Typer itself reads every option but flags by it.
-        assert not modules & (HEAVY - {"pydantic", "asyncio", "ssl"}), name
+        assert not modules & (HEAVY - {"asyncio", "ssl"}), name
+
+
+def test_texts_and_numbers_on_the_command_line_load_no_pydantic() -> None:
+    words = ["run", "./nowhere", "--timeout", "3", "--build-arg", "A=1", "--no-network"]
+    modules = loaded("import lading.cli.root as r; r.app(standalone_mode=False)", *words)
+    assert "lading.cli.run" in modules
+    assert "pydantic" not in modules
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["ps", "-n", "x"], "'--last' / '-n': Input should be a valid integer"),
+        (["run", "x", "--timeout", "1_x"], "'--timeout': Input should be a valid number"),
+        (["run", "x", "--pull", "maybe"], "'maybe' is not one of"),
+        (["run"], "Missing argument 'FOLDER|IMAGE'"),
+    ],
+)
+def test_a_mistake_is_told_in_typers_words(arguments: list[str], says: str) -> None:
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 2
+    assert says in result.stderr
 
 
 @pytest.mark.parametrize("name", COMMANDS)
