@@ -1,8 +1,8 @@
 """The models of ``/processing-container.json``, with the names that the original gave them.
 
 They take what the format allows, and what is meant beyond doubt where a file breaks its letter:
-:mod:`lading.contracts.processing.files` warns of that. Source: contract 2,
-"/processing-container.json".
+:mod:`lading.contracts.processing.deviations` warns of that. Source: contract 2,
+"/processing-container.json"; the order of the fields is the original's.
 """
 
 from __future__ import annotations
@@ -27,10 +27,12 @@ from lading.units import quantity
 
 __all__ = [
     "COMPLEXITY",
+    "ApiVersion",
     "BaseEnv",
     "BaseTask",
     "IOBase",
     "IOMount",
+    "Many",
     "ProcessingContainer",
     "Resources",
     "ScaleRule",
@@ -39,26 +41,36 @@ __all__ = [
     "TaskTemplate",
     "TaskTemplateEnv",
     "Text",
-    "text_of",
+    "as_text",
 ]
 
 COMPLEXITY = r"^[-+]?\d*(\.\d+)?\*?n(\*\*\d+)?$"
 """An expression in n: how memory follows the size of the input."""
 
 
-def text_of(value: Any) -> Any:
+def as_text(value: Any) -> Any:
     """Write a value of another type as an environment variable has it: as JSON does."""
-    if isinstance(value, str):
-        return value
+    if value is None or isinstance(value, str):
+        return value or ""
     import json  # noqa: PLC0415
 
-    return "" if value is None else json.dumps(value)
+    try:
+        return json.dumps(value)
+    except (TypeError, ValueError):
+        return value  # not from JSON; refused as what it is
+
+
+def _one(value: Any) -> Any:
+    """Read ``"1"`` as the number."""
+    return 1 if value in ("1", 1) else value
 
 
 def _known_quantities(values: Mapping[str, Any]) -> dict[str, str]:
     """Check amounts of resources; what has another unit is refused."""
     checked = {}
     for name, value in values.items():
+        if value is None:
+            continue
         try:
             quantity(value, name)
         except InputError as error:
@@ -69,49 +81,63 @@ def _known_quantities(values: Mapping[str, Any]) -> dict[str, str]:
     return checked
 
 
-Text = Annotated[str, BeforeValidator(text_of)]
-Quantities = Annotated[dict[str, str | int | float], AfterValidator(_known_quantities)]
+Text = Annotated[str, BeforeValidator(as_text)]
+"""A text; whatever else stands there is written as one."""
+Quantities = Annotated[dict[str, str | int | float | None], AfterValidator(_known_quantities)]
+ApiVersion = Annotated[Literal[1], BeforeValidator(_one)]
+Many = BeforeValidator(lambda value: [] if value is None else value)
+"""Takes null for an empty list."""
+_Number = Annotated[float, Field(allow_inf_nan=False)]
 
 
 class _Model(BaseModel):
-    model_config = ConfigDict(extra="ignore", use_attribute_docstrings=True)
+    # A model is built when it is first used: most uses are of one file.
+    model_config = ConfigDict(extra="ignore", defer_build=True)
 
 
 class BaseEnv(_Model):
     """An environment variable."""
 
-    name: str = Field(min_length=1, pattern=r"^[^=\x00]+$")
-    value: Text = ""
+    name: str = Field(min_length=1, pattern=r"^[^=\x00]+$", description="The name of the variable.")
+    value: Text = Field(default="", description="Its value; always a text.")
 
 
 class TaskTemplateEnv(BaseEnv):
     """An environment variable that a container reads."""
 
-    type: str | None = None
-    """What it holds: ``string``, ``int``, ``float``, ``boolean``; checked before a start."""
-    choices: list[Text] | None = None
-    """All that it may be."""
-    adjustable: bool | None = None
-    """Whether users are meant to change it."""
-    description: str | None = None
+    type: str | None = Field(
+        default=None,
+        description="What it holds: string, int, float or boolean. Checked before a start.",
+    )
+    choices: list[Text] | None = Field(
+        default=None, description="All values that it may have. Checked before a start."
+    )
+    adjustable: bool | None = Field(
+        default=None, description="Whether users are meant to change it."
+    )
+    description: str | None = Field(default=None, description="What it does, for users.")
 
 
 class Resources(_Model):
-    """What a container is promised (requests) and may use (limits), as Kubernetes quantities."""
+    """What a container may use (limits) and is promised (requests), as Kubernetes quantities."""
 
-    limits: Quantities | None = None
-    requests: Quantities | None = None
+    limits: Quantities | None = Field(
+        default=None, description='At most so much: {"memory": "2Gi", "cpu": "1.5"}.'
+    )
+    requests: Quantities | None = Field(
+        default=None, description='At least so much: {"memory": "512Mi", "cpu": "500m"}.'
+    )
 
 
 class ScaleRuleType(enum.StrEnum):
-    """What a scale rule raises."""
+    """What a scale rule raises: the memory limit, or the memory request."""
 
     limit = "limit"
     request = "request"
 
 
 class ScaleRuleMode(enum.StrEnum):
-    """Which size counts as that of the input."""
+    """Which size counts: of all files, of the largest, or of the largest item's files."""
 
     sum = "sum"
     max_file_size = "max_file_size"
@@ -121,77 +147,111 @@ class ScaleRuleMode(enum.StrEnum):
 class ScaleRule(_Model):
     """How memory follows the size of an input channel."""
 
-    complexity: str | None = Field(default=None, pattern=COMPLEXITY)
-    """An expression in n, the size in bytes: ``1.5n``, ``10*n``, ``n**2``."""
-    scale_factor: float | None = Field(default=None, ge=0)
-    """What the size is multiplied by; older than `complexity`."""
-    type: ScaleRuleType = ScaleRuleType.limit
-    mode: ScaleRuleMode = ScaleRuleMode.sum
-    target_dir: Annotated[str, BeforeValidator(lambda value: value or "")] = ""
-    """Below the channel, where to look."""
-    target_glob: Annotated[str, BeforeValidator(lambda value: value or "*")] = "*"
-    """Which files count, matched at any depth."""
-    target_regex: Annotated[str, BeforeValidator(lambda value: value or ".*")] = ".*"
-    """Which of them, by their whole path relative to `target_dir`."""
+    scale_factor: int | _Number | None = Field(
+        default=None, description="Bytes of memory for each byte of the input, such as 1.5."
+    )
+    type: ScaleRuleType = Field(
+        default=ScaleRuleType.limit,
+        description="What it raises: the memory limit, or the memory request.",
+    )
+    mode: ScaleRuleMode = Field(
+        default=ScaleRuleMode.sum,
+        description="Which size counts: of all files, of the largest, or of the largest "
+        "sub-directory (item).",
+    )
+    target_dir: Text = Field(
+        default="", description="Where to look, below the channel (of each item: below that)."
+    )
+    target_regex: Annotated[str, BeforeValidator(lambda value: value or ".*")] = Field(
+        default=".*",
+        description="Which files count: a regular expression for the whole path below target_dir.",
+    )
+    target_glob: Annotated[str, BeforeValidator(lambda value: value or "*")] = Field(
+        default="*", description="Which files count: a pattern, matched at any depth."
+    )
+    complexity: str | None = Field(
+        default=None,
+        pattern=COMPLEXITY,
+        description="In place of scale_factor: an expression in n, the size in bytes, such as "
+        "1.5n, 10*n or n**2.",
+    )
 
     @field_validator("target_regex")
     @classmethod
     def _is_regex(cls, value: str) -> str:
         try:
             re.compile(value)
-        except re.error as error:
+        except (re.error, OverflowError, RecursionError) as error:
             raise ValueError(f"{value!r} is no regular expression: {error}") from None
         return value
 
     @field_validator("target_dir", "target_glob")
     @classmethod
     def _stays_inside(cls, value: str) -> str:
-        if value.startswith("/") or ".." in value.split("/"):
+        if value.startswith("/") or ".." in value.split("/") or "\0" in value:
             raise ValueError(f"{value!r} leads out of the channel")
         return value
 
     @model_validator(mode="after")
     def _has_a_factor(self) -> ScaleRule:
         if self.complexity is None and self.scale_factor is None:
-            raise ValueError("needs a complexity, as '1.5n', or a scale_factor, as 1.5")
+            raise ValueError("needs a scale_factor, as 1.5, or a complexity, as '1.5n'")
         return self
 
 
 class IOBase(_Model):
     """A channel."""
 
-    name: str = Field(min_length=1)
-    scale_rule: ScaleRule | None = None
-    description: str | None = None
+    name: str = Field(min_length=1, description="The name of the channel.")
+    scale_rule: ScaleRule | None = Field(
+        default=None, description="How memory follows the size of what is in the channel."
+    )
 
 
 class IOMount(IOBase):
     """A channel of a template: where the container finds it."""
 
-    mounted_path: str = Field(pattern=r"^/")
+    mounted_path: str = Field(
+        pattern=r"^/[^\x00]*$", description="Where the container finds it: an absolute path."
+    )
+    description: str | None = Field(
+        default=None, description="What the container expects there, or leaves there."
+    )
 
 
 class BaseTask(_Model):
     """What templates and tasks have in common."""
 
-    command: list[Text] | None = None
-    resources: Resources | None = None
+    command: list[Text] | None = Field(
+        default=None, description="What is run, in place of the image's entrypoint."
+    )
+    resources: Resources | None = Field(
+        default=None, description="What it may use and is promised of memory, cores, GPUs."
+    )
 
 
 class TaskTemplate(BaseTask):
     """One use of a container."""
 
-    identifier: str = Field(min_length=1)
-    description: str = ""
-    inputs: list[IOMount] = Field(default_factory=list)
-    outputs: list[IOMount] = Field(default_factory=list)
-    env: list[TaskTemplateEnv] = Field(default_factory=list)
+    identifier: str = Field(min_length=1, description="By which name tasks ask for it.")
+    description: Text = Field(
+        default="", description="What it does with its inputs, and how the results look."
+    )
+    inputs: Annotated[list[IOMount], Many] = Field(
+        default_factory=list, description="Its input channels; mounted read-only."
+    )
+    outputs: Annotated[list[IOMount], Many] = Field(
+        default_factory=list, description="Its output channels."
+    )
+    env: Annotated[list[TaskTemplateEnv], Many] = Field(
+        default_factory=list, description="The environment variables that it reads."
+    )
 
 
 class ProcessingContainer(_Model):
-    """What a container offers."""
+    """What a container offers: the file /processing-container.json of its image."""
 
-    name: str
-    description: str = ""
-    api_version: Literal[1] = 1
-    templates: list[TaskTemplate]
+    name: str = Field(description="The name of the container.")
+    description: Text = Field(default="", description="What the container is for.")
+    api_version: ApiVersion = Field(default=1, description="The version of this format: 1.")
+    templates: list[TaskTemplate] = Field(description="The uses of the container.")
