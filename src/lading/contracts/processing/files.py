@@ -120,7 +120,12 @@ class Report:
 
 
 def check(
-    text: str, *, source: str, environment: Mapping[str, str], kind: str | None = None
+    text: str,
+    *,
+    source: str,
+    environment: Mapping[str, str] | None,
+    kind: str | None = None,
+    custom: Mapping[str, Any] | None = None,
 ) -> Report:
     """Read a file and say everything there is to say about it.
 
@@ -129,14 +134,17 @@ def check(
     text : str
     source : str
         What the file is called.
-    environment : mapping
-        For ``{{ env.NAME }}``.
+    environment : mapping or None
+        For ``{{ env.NAME }}``; None: the file is no template. One that comes out of an image isn't,
+        or strangers could have the secrets of this process's environment told to their containers.
     kind : str or None
         One of :data:`KINDS`; None finds out by the fields it has.
+    custom : mapping or None
+        For ``{{ custom.NAME }}``.
     """
     report = Report(source, kind or "")
     try:
-        rendered = render(text, environment)
+        rendered = text if environment is None else render(text, environment, custom)
         value, twice = parse(rendered)
     except RenderError as error:
         report.findings.append(Finding(ERROR, error.message, line=error.line, fix=error.fix))
@@ -157,7 +165,7 @@ def check(
 
 
 def load_container(
-    text: str, *, source: str, environment: Mapping[str, str]
+    text: str, *, source: str, environment: Mapping[str, str] | None
 ) -> tuple[ProcessingContainer, list[str]]:
     """Read a ``processing-container.json``.
 
@@ -300,7 +308,9 @@ def _deviations(
     """Walk over a value beside its model."""
     fields = model.model_fields
     if model.__name__ == "HostPathVolume" and "host_path" not in value:
-        return  # a volume of a cluster, which has its own format
+        if "local_path" in value:
+            yield (*path, "local_path"), "is called host_path by now"
+        return  # or a volume of a cluster, which has its own format
     for name, inside in value.items():
         here = (*path, name)
         if name not in fields:

@@ -32,7 +32,6 @@ async def offered_by(
     image: ImageInfo,
     *,
     name: str,
-    environment: Mapping[str, str],
     state: Path,
     labels: Mapping[str, str],
 ) -> tuple[ProcessingContainer, list[str]]:
@@ -45,8 +44,6 @@ async def offered_by(
         One that the engine has.
     name : str
         What people call it.
-    environment : mapping
-        For ``{{ env.NAME }}`` in the file.
     state : Path
         The state directory, where the file is kept.
     labels : mapping
@@ -82,7 +79,7 @@ async def offered_by(
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise FileInvalid(source, [f"{source}: is no UTF-8: {error.reason}"]) from None
-    return load_container(text, source=source, environment=environment)
+    return load_container(text, source=source, environment=None)
 
 
 def _kept(path: Path) -> bytes | None:

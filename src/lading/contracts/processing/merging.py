@@ -6,7 +6,8 @@ amounts of resources one by one, and the command as a whole (contract 2, "task.j
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from lading.contracts.processing.task import IOChannel, IOVolume, Task, TaskInstance
 from lading.contracts.processing.template import (
@@ -46,9 +47,10 @@ def merge(task: Task, template: TaskTemplate) -> TaskInstance:
     return TaskInstance(
         name=task.name,
         image=task.image,
-        api_version=task.api_version,
         config=task.config,
-        taskTemplate=template,
+        taskTemplate=task.taskTemplate,
+        identifier=template.identifier,
+        description=template.description,
         env=merge_env(template.env, env),
         inputs=merge_channels(template.inputs, task.inputs, "input"),
         outputs=merge_channels(template.outputs, task.outputs, "output"),
@@ -78,11 +80,20 @@ def template_of(container: ProcessingContainer, identifier: str) -> TaskTemplate
 
 def merge_env(
     template: Sequence[TaskTemplateEnv] | None, task: Sequence[BaseEnv] | None
-) -> list[BaseEnv]:
-    """Merge variables by name: the task's over the template's, others added at the end."""
-    merged = {item.name: item.value for item in template or ()}
-    merged |= {item.name: item.value for item in task or ()}
-    return [BaseEnv(name=name, value=value) for name, value in merged.items()]
+) -> list[TaskTemplateEnv]:
+    """Merge variables by name: the task's over the template's, others added at the end.
+
+    What the template says about a variable besides its value stays.
+    """
+    merged = {item.name: item for item in template or ()}
+    for item in task or ():
+        known = merged.get(item.name)
+        merged[item.name] = (
+            known.model_copy(update=item.model_dump(exclude_unset=True))
+            if known is not None
+            else TaskTemplateEnv(**item.model_dump(exclude_unset=True))
+        )
+    return list(merged.values())
 
 
 def merge_channels(
@@ -140,9 +151,17 @@ def merge_resources(template: Resources | None, task: Resources | None) -> Resou
     given = [resources for resources in (template, task) if resources is not None]
     if not given:
         return None
-    limits = {k: v for resources in given for k, v in (resources.limits or {}).items()}
-    requests = {k: v for resources in given for k, v in (resources.requests or {}).items()}
-    return Resources(limits=limits or None, requests=requests or None)
+    return Resources(
+        limits=_merged(resources.limits for resources in given),
+        requests=_merged(resources.requests for resources in given),
+    )
+
+
+def _merged(amounts: Iterable[Mapping[str, Any] | None]) -> dict[str, Any] | None:
+    merged: dict[str, Any] = {}
+    for one in amounts:
+        merged |= {name: value for name, value in (one or {}).items() if value is not None}
+    return merged or None
 
 
 def check_env(template: Sequence[TaskTemplateEnv], task: Sequence[BaseEnv]) -> None:

@@ -41,7 +41,9 @@ class RenderError(ValueError):
         self.fix = fix
 
 
-def render(text: str, environment: Mapping[str, str]) -> str:
+def render(
+    text: str, environment: Mapping[str, str], custom: Mapping[str, Any] | None = None
+) -> str:
     """Render a template; a text without any of Jinja's delimiters is returned as it is.
 
     Parameters
@@ -49,6 +51,8 @@ def render(text: str, environment: Mapping[str, str]) -> str:
     text : str
     environment : mapping
         What ``{{ env.NAME }}`` finds.
+    custom : mapping or None
+        What ``{{ custom.NAME }}`` finds.
 
     Raises
     ------
@@ -60,7 +64,7 @@ def render(text: str, environment: Mapping[str, str]) -> str:
     import jinja2  # noqa: PLC0415  # 95 ms, and most files have no use for it
 
     try:
-        return _sandbox().from_string(text).render(env=dict(environment))
+        return _sandbox().from_string(text).render(env=dict(environment), custom=dict(custom or {}))
     except jinja2.TemplateSyntaxError as error:
         raise RenderError(f"not a valid template: {error.message}", error.lineno) from None
     except RenderError as error:

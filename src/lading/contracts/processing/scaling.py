@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from lading.contracts.processing.channels import Channel
 from lading.contracts.processing.template import (
@@ -215,8 +216,12 @@ def _raised(declared: int | None, asked: Iterable[Requirement], kind: ScaleRuleT
     return max([declared or 0, *wanted]) or None if wanted else declared
 
 
-def _amounts(given: Mapping[str, str | int | float] | None, field: str) -> dict[str, float]:
-    return {name: quantity(value, f"{field}.{name}") for name, value in (given or {}).items()}
+def _amounts(given: Mapping[str, Any] | None, field: str) -> dict[str, float]:
+    return {
+        name: quantity(value, f"{field}.{name}")
+        for name, value in (given or {}).items()
+        if value is not None
+    }
 
 
 def _bytes(amount: float | None) -> int | None:

@@ -1,0 +1,188 @@
+"""From what somebody gives (a file, or an image and a template's name) to what can be run."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lading.contracts.processing.files import load_task
+from lading.errors import InputError
+
+if TYPE_CHECKING:
+    from lading.contracts.processing.task import Task, TaskInstance
+    from lading.engine import Engine, ImageInfo
+
+__all__ = ["Changes", "Found", "find_instance", "read_task", "task_for_image"]
+
+Fetch = Callable[[str], Awaitable["ImageInfo"]]
+"""Finds an image by its name, and pulls it if that is wanted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What the command line says beyond a task file.
+
+    Parameters
+    ----------
+    env : mapping
+        Values of variables, by name.
+    inputs, outputs : mapping
+        Directories of channels, by name.
+    """
+
+    env: Mapping[str, str] = field(default_factory=dict)
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    outputs: Mapping[str, str] = field(default_factory=dict)
+
+    def applied_to(self, task: Task) -> Task:
+        """Return a task with these changes."""
+        from lading.contracts.processing.template import BaseEnv  # noqa: PLC0415
+
+        env = {item.name: item for item in task.env or ()}
+        env |= {name: BaseEnv(name=name, value=value) for name, value in self.env.items()}
+        return task.model_copy(
+            update={
+                "env": list(env.values()),
+                "inputs": _with_volumes(task.inputs, self.inputs),
+                "outputs": _with_volumes(task.outputs, self.outputs),
+            }
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A task instance and the image that it runs.
+
+    Parameters
+    ----------
+    instance : TaskInstance
+    image : ImageInfo
+        One that the engine has.
+    warnings : tuple of str
+        What is doubtful in the template, or left out.
+    """
+
+    instance: TaskInstance
+    image: ImageInfo
+    warnings: tuple[str, ...] = ()
+
+
+def read_task(path: Path, *, environment: Mapping[str, str]) -> tuple[Task, list[str]]:
+    """Read a task file.
+
+    Returns
+    -------
+    tuple of (Task, list of str)
+        What it says, and warnings.
+
+    Raises
+    ------
+    InputError
+        It can't be read.
+    FileInvalid
+        It can't be understood.
+    """
+    try:
+        text = path.read_text("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else f"is no UTF-8 ({error.reason})"
+        raise InputError(str(path), f"can't be read: {why}") from None
+    return load_task(text, source=str(path), environment=environment)
+
+
+def task_for_image(image: str, template: str) -> Task:
+    """Make a task of an image and the name of one of its templates; its channels have no volumes."""
+    from lading.contracts.processing.task import Task  # noqa: PLC0415
+
+    return Task(name=template or "task", image=image, taskTemplate=template)
+
+
+async def find_instance(
+    engine: Engine,
+    task: Task,
+    changes: Changes,
+    *,
+    fetch: Fetch,
+    state: Path,
+    labels: Mapping[str, str],
+) -> Found:
+    """Put a task together with the template that it names in its image.
+
+    Parameters
+    ----------
+    engine : Engine
+    task : Task
+        Its template may be inline, named, or (empty) the only one that the image has.
+    changes : Changes
+    fetch : callable
+        Finds the image.
+    state : Path
+        The state directory.
+    labels : mapping
+        What a helper container carries.
+
+    Raises
+    ------
+    InputError
+        There is no such template, a channel has no volume, a change names what there is not, or a
+        variable may not have its value.
+    ImageError
+        The image can't be had, or is no processing-container.
+    """
+    from lading.contracts.processing.image import offered_by  # noqa: PLC0415
+    from lading.contracts.processing.merging import (  # noqa: PLC0415
+        merge,
+        template_of,
+        unused_channels,
+    )
+
+    image = await fetch(task.image)
+    warnings: list[str] = []
+    template = task.taskTemplate
+    if isinstance(template, str):
+        offer, warnings = await offered_by(
+            engine, image, name=task.image, state=state, labels=labels
+        )
+        if not template and len(offer.templates) == 1:
+            template = offer.templates[0].identifier
+        template = template_of(offer, template)
+    _check_names(changes.inputs, [item.name for item in template.inputs], "input")
+    _check_names(changes.outputs, [item.name for item in template.outputs], "output")
+    wanted = changes.applied_to(task)
+    warnings += [
+        f"{what} of task {task.name} is not used: its template has no such channel"
+        for what in unused_channels(template, wanted)
+    ]
+    return Found(merge(wanted, template), image, tuple(warnings))
+
+
+def _check_names(given: Mapping[str, str], known: Sequence[str], direction: str) -> None:
+    for name in given:
+        if name not in known:
+            raise InputError(
+                f"--{direction}",
+                f"the template has no {direction} channel {name!r}",
+                fix=f"it has: {', '.join(known) or 'none'}",
+            )
+
+
+def _with_volumes(volumes: Sequence[object], given: Mapping[str, str]) -> list[object]:
+    from lading.contracts.processing.task import HostPathVolume, IOVolume  # noqa: PLC0415
+
+    left = dict(given)
+    changed: list[object] = []
+    for volume in volumes:
+        assert isinstance(volume, IOVolume)
+        path = left.pop(volume.name, None)
+        changed.append(
+            volume
+            if path is None
+            else volume.model_copy(update={"volume_source": HostPathVolume(host_path=path)})
+        )
+    changed += [
+        IOVolume(name=name, volume_source=HostPathVolume(host_path=path))
+        for name, path in left.items()
+    ]
+    return changed

@@ -1,0 +1,432 @@
+"""One task instance, run to its end: its channels mounted, measured, written down, and removed."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lading.contracts.processing import CONTRACT
+from lading.contracts.processing.channels import (
+    Channel,
+    channels_of,
+    make_outputs,
+    measured,
+    mounts,
+)
+from lading.contracts.processing.scaling import Needs, needs
+from lading.engine import ContainerSpec, Exit, Gpu, Limits, Network
+from lading.engine.shield import to_the_end
+from lading.errors import ContainerLost, LadingError, NotSupported, TimedOut
+from lading.host.gpus import lend
+from lading.run.handover import Stamp, hand_over
+from lading.run.lifecycle import Running, start
+from lading.run.records import Kind, Run, RunState, new_id
+from lading.run.usage import Usage
+from lading.units import format_seconds
+
+if TYPE_CHECKING:
+    from lading.contracts.processing.task import TaskInstance
+    from lading.engine import Engine, EngineInfo, ImageInfo, LogChunk
+    from lading.run.ownership import Owner
+    from lading.run.records import Records
+
+__all__ = ["Circumstances", "Outcome", "Plan", "plan", "run_plan"]
+
+_PIDS = 4096
+"""Processes: enough for any task, too few for a fork bomb."""
+_CAPABILITIES = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID")
+"""What a root process needs to work with files of others, as those in its channels are; all else
+that engines give is dropped."""
+
+
+@dataclass(frozen=True, slots=True)
+class Circumstances:
+    """How a task is run, beyond what it says itself.
+
+    Parameters
+    ----------
+    network : bool
+        Whether it has the engine's usual network; without it, it reaches nothing.
+    capabilities : bool
+        Whether it keeps all of the engine's usual capabilities.
+    runtime : str or None
+        OCI runtime by the name that the engine has it under.
+    timeout : float or None
+        Seconds that it may run; None: as long as it takes.
+    grace : float
+        Seconds between SIGTERM and SIGKILL when it has to end.
+    """
+
+    network: bool = True
+    capabilities: bool = False
+    runtime: str | None = None
+    timeout: float | None = None
+    grace: float = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A task instance, decided in everything.
+
+    Parameters
+    ----------
+    instance : TaskInstance
+    image : ImageInfo
+        One that the engine has.
+    channels : tuple of Channel
+        Inputs first.
+    needs : Needs
+        Scale rules applied.
+    spec : ContainerSpec
+        Without names, labels of ours, and mounts.
+    run_id : str
+    fingerprint : str
+        For :mod:`lading.contracts.processing.resume`; may be empty.
+    """
+
+    instance: TaskInstance
+    image: ImageInfo
+    channels: tuple[Channel, ...]
+    needs: Needs
+    spec: ContainerSpec
+    circumstances: Circumstances
+    run_id: str = field(default_factory=new_id)
+    fingerprint: str = ""
+
+    @property
+    def digest(self) -> str:
+        """What identifies the image: its digest at a registry, or its id where it has none."""
+        return self.image.digests[0] if self.image.digests else self.image.id
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a run ended.
+
+    Parameters
+    ----------
+    plan : Plan
+    container, container_id : str
+        The name and id it had.
+    exit : Exit
+    usage : Usage
+        Peak memory and processor time.
+    channels : list of dict
+        With sizes: of inputs before, of outputs after the run.
+    error : LadingError or None
+        Why it failed, if it did.
+    notes : tuple of str
+        What its user should know.
+    """
+
+    plan: Plan
+    container: str
+    container_id: str
+    exit: Exit
+    usage: Usage
+    channels: list[dict[str, Any]]
+    error: LadingError | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def run_id(self) -> str:
+        """The id of its record."""
+        return self.plan.run_id
+
+    @property
+    def code(self) -> int:
+        """The container's exit code; 137 where memory ran out, though a child only was killed."""
+        return 137 if self.exit.out_of_memory and self.exit.code else self.exit.code
+
+
+async def plan(
+    engine: Engine,
+    instance: TaskInstance,
+    image: ImageInfo,
+    circumstances: Circumstances,
+) -> Plan:
+    """Decide everything about a run, and check what can be checked; nothing is made yet.
+
+    Raises
+    ------
+    InputError
+        A channel or an amount of resources can't be used; names it.
+    NotSupported, GpuUnavailable
+        The engine or the host can't give what it asks for.
+    """
+    info = await engine.info()
+    _check_engine(info, circumstances)
+    channels = await asyncio.to_thread(channels_of, instance)
+    rules = [
+        (channel, item.scale_rule)
+        for channel, item in zip(channels, [*instance.inputs, *instance.outputs], strict=True)
+        if item.scale_rule is not None and not channel.is_output
+    ]
+    needed = await asyncio.to_thread(needs, instance.resources, rules)
+    gpus = await lend(needed.gpus, info)
+    config = instance.config
+    spec = ContainerSpec(
+        image=image.id,
+        command=tuple(instance.command) if instance.command is not None else None,
+        env={item.name: item.value for item in instance.env},
+        labels=dict(config.labels or {}) if config is not None else {},
+        gpus=Gpu(gpus) if gpus else None,
+        limits=Limits(needed.cpus, needed.memory, _PIDS),
+        requests=Limits(needed.cpu_request, needed.memory_request),
+        network=Network.DEFAULT if circumstances.network else Network.NONE,
+        runtime=circumstances.runtime,
+        sealed=not circumstances.capabilities,
+        capabilities=() if circumstances.capabilities else _CAPABILITIES,
+    )
+    return Plan(instance, image, channels, needed, spec, circumstances)
+
+
+async def run_plan(
+    engine: Engine,
+    planned: Plan,
+    *,
+    owner: Owner,
+    records: Records,
+    on_log: Callable[[LogChunk], None] | None = None,
+    on_start: Callable[[Running], None] | None = None,
+) -> Outcome:
+    """Run a task to its end; its container is removed whatever happens.
+
+    Parameters
+    ----------
+    engine : Engine
+    planned : Plan
+        From :func:`plan`.
+    owner : Owner
+        Whose container it is.
+    records : Records
+        Where the run is written down.
+    on_log : callable or None
+        Told of all that it prints.
+    on_start : callable or None
+        Told once it runs.
+
+    Returns
+    -------
+    Outcome
+        Also of a task that failed: its `error` says why.
+
+    Raises
+    ------
+    InputError
+        An output directory can't be made.
+    EngineError
+        The engine refused to start it, or went away.
+    RecordError
+        The run can't be written down, so it was not begun.
+    """
+    work = _Work(engine, planned, owner, records)
+    await work.prepare()
+    running = await work.start(on_log)
+    try:
+        if on_start is not None:
+            on_start(running)
+        await work.wait(running)
+    except BaseException as error:
+        work.interrupted(error)
+        raise
+    finally:
+        await to_the_end(work.finish(running))
+    return work.outcome(running)
+
+
+class _Work:
+    """What becomes of one run, step by step."""
+
+    def __init__(self, engine: Engine, planned: Plan, owner: Owner, records: Records) -> None:
+        self._engine = engine
+        self._plan = planned
+        self._records = records
+        self._labels = {
+            **owner.labels(),
+            "lading.contract": CONTRACT,
+            "lading.task": planned.instance.name,
+        }
+        self._run = _record(planned, owner)
+        self._channels: list[dict[str, Any]] = []
+        self._made: list[Path] = []
+        self._stamp = Stamp(())
+        self._state: RunState | None = None
+        self._error: LadingError | None = None
+        self._words = ""
+        self._usage = Usage()
+        self._notes: list[str] = list(planned.needs.notes)
+
+    async def prepare(self) -> None:
+        """Make the output directories, and look at all channels."""
+        channels = self._plan.channels
+        self._made = await asyncio.to_thread(make_outputs, channels)
+        self._channels = await asyncio.to_thread(measured, channels)
+        outputs = [channel.path for channel in channels if channel.is_output]
+        self._stamp = await asyncio.to_thread(Stamp.of, outputs)
+
+    async def start(self, on_log: Callable[[LogChunk], None] | None) -> Running:
+        """Start the container; leaves no empty directory behind if that fails."""
+        planned = self._plan
+        spec = _with(planned.spec, labels=self._labels, mounts=mounts(planned.channels))
+        self._run = _with(self._run, detail=self._detail(), input_bytes=self._bytes("input"))
+        try:
+            return await start(
+                self._engine,
+                spec,
+                records=self._records,
+                run=self._run,
+                on_log=on_log,
+                accounting=True,
+            )
+        except BaseException:
+            await to_the_end(asyncio.to_thread(_remove_empty, self._made))
+            raise
+
+    async def wait(self, running: Running) -> None:
+        """Wait for its end, or until its time is up."""
+        limit = self._plan.circumstances.timeout
+        try:
+            async with asyncio.timeout(limit):
+                await running.wait()
+        except TimeoutError:
+            assert limit is not None
+            self._state = RunState.FAILED
+            self._error = TimedOut(
+                f"{self._plan.instance.name} was stopped: it did not end within "
+                f"{format_seconds(limit)}",
+                seconds=limit,
+                fix="allow it more time with --timeout",
+            )
+        except ContainerLost as error:
+            self._error = error
+
+    def interrupted(self, error: BaseException) -> None:
+        """Note that it did not end by itself."""
+        if isinstance(error, asyncio.CancelledError):
+            self._state, self._words = RunState.CANCELLED, "interrupted"
+        else:
+            self._state = RunState.FAILED
+            self._words = error.message if isinstance(error, LadingError) else repr(error)
+
+    async def finish(self, running: Running) -> None:
+        """End it, give its outputs to its user, and write down how it ended.
+
+        The record ends last: who waits for that finds everything in its place.
+        """
+        try:
+            if not running.exited.done():
+                with contextlib.suppress(LadingError):
+                    await running.container.stop(self._plan.circumstances.grace)
+                await asyncio.wait({running.exited}, timeout=1.0)
+            elif self._error is None and not self._words and running.exited.exception() is None:
+                end = running.exited.result()
+                if end.code or end.out_of_memory:
+                    self._error = await running.explain()
+            await self._give_outputs()
+            await self._look_at_outputs()
+        finally:
+            words = self._error.message if self._error is not None else self._words
+            await running.close(state=self._state, error=words)
+            self._usage = await running.usage()
+
+    async def _give_outputs(self) -> None:
+        report = await hand_over(
+            self._engine, self._plan.image.id, self._stamp, labels=self._labels
+        )
+        if report.warning:
+            self._notes.append(report.warning)
+
+    async def _look_at_outputs(self) -> None:
+        outputs = [channel for channel in self._plan.channels if channel.is_output]
+        after = await asyncio.to_thread(measured, outputs)
+        inputs = [item for item in self._channels if item["direction"] == "input"]
+        self._channels = [*inputs, *after]
+        self._records.update(
+            self._run.id, detail=self._detail(), output_bytes=self._bytes("output")
+        )
+
+    def outcome(self, running: Running) -> Outcome:
+        """Say how it ended."""
+        if isinstance(self._error, ContainerLost) or running.exited.exception() is not None:
+            raise self._error or running.exited.exception() or LadingError("lost")
+        end = running.exited.result()
+        return Outcome(
+            plan=self._plan,
+            container=running.container.name,
+            container_id=running.container.id,
+            exit=end,
+            usage=self._usage,
+            channels=self._channels,
+            error=self._error,
+            notes=tuple(self._notes),
+        )
+
+    def _bytes(self, direction: str) -> int:
+        return sum(item["bytes"] for item in self._channels if item["direction"] == direction)
+
+    def _detail(self) -> str:
+        planned = self._plan
+        known = {
+            "template": planned.instance.identifier,
+            "image_digest": planned.digest,
+            "command": planned.instance.command,
+            "env": sorted(item.name for item in planned.instance.env),
+            "channels": self._channels,
+            "requirements": [
+                {
+                    "channel": item.channel,
+                    "type": str(item.type),
+                    "size": item.size,
+                    "memory": item.memory,
+                }
+                for item in planned.needs.requirements
+            ],
+            "declared_memory": planned.needs.declared_memory,
+            "fingerprint": planned.fingerprint,
+        }
+        return json.dumps({name: value for name, value in known.items() if value not in (None, "")})
+
+
+def _with(value: Any, **changes: Any) -> Any:
+    from dataclasses import replace  # noqa: PLC0415
+
+    if "labels" in changes:  # ours count
+        changes["labels"] = {**value.labels, **changes["labels"]}
+    return replace(value, **changes)
+
+
+def _record(planned: Plan, owner: Owner) -> Run:
+    image = planned.image
+    return Run(
+        id=planned.run_id,
+        kind=Kind.CONTAINER,
+        contract=CONTRACT,
+        owner=owner.id,
+        name=planned.instance.name,
+        image=planned.instance.image,
+        image_id=image.id,
+        cpus=planned.needs.cpus,
+        memory=planned.needs.memory,
+    )
+
+
+def _check_engine(info: EngineInfo, circumstances: Circumstances) -> None:
+    wanted = circumstances.runtime
+    if wanted and wanted not in info.runtimes:
+        known = ", ".join(info.runtimes) or "none"
+        raise NotSupported(
+            f"the container engine has no OCI runtime {wanted!r} (it has: {known})",
+            fix=f"register {wanted!r} with the engine, or leave --runtime out",
+        )
+
+
+def _remove_empty(made: Sequence[Path]) -> None:
+    for path in reversed(made):
+        with contextlib.suppress(OSError):
+            path.rmdir()
