@@ -1,13 +1,17 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 from tests.conformance.conftest import Make, OpenClient
 from tests.support import cgroups
+from tests.support.private_dockerd import private_dockerd
 
 from lading.engine import Engine
+from lading.engine.discovery import open_engine
 from lading.errors import ContainerNotFound, EngineError
+from lading.settings import EngineOptions
 
 
 async def test_info_says_what_the_engine_is(engine: Engine, engine_kind: str) -> None:
@@ -44,6 +48,22 @@ async def test_a_control_group_is_chosen(
             assert [path for path in folder.iterdir() if path.is_dir()] == []
     finally:
         await asyncio.to_thread(cgroups.remove, group)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{"arguments": ("--cgroup-parent=/bounded",)}, {"config": {"cgroup-parent": "/bounded"}}],
+)
+async def test_an_operator_who_chose_the_group_is_not_overruled(
+    given: dict[str, Any], docker_host: str
+) -> None:
+    """Docker's `--cgroup-parent` may bound all containers together: nobody gets around it."""
+    del docker_host  # only where there is a Docker
+    async with (
+        private_dockerd(**given) as daemon,
+        await open_engine(EngineOptions(engine=daemon.host)) as engine,
+    ):
+        assert (await engine.info()).cgroup_driver == ""
 
 
 async def test_calls_at_once_do_not_mix(engine: Engine, make: Make) -> None:

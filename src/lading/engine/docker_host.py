@@ -25,6 +25,8 @@ MINIMUM_PODMAN = (4, 0)
 
 _GPU_VENDOR = "nvidia"
 _GPU_HOOK = "nvidia-container-runtime-hook"
+_CONFIG = "/etc/docker/daemon.json"
+_CONFIG_FLAG, _PARENT_FLAG, _PARENT_KEY = b"--config-file", b"--cgroup-parent", b'"cgroup-parent"'
 _CDI_FOLDERS = ("/etc/cdi", "/var/run/cdi")
 
 
@@ -125,7 +127,7 @@ def engine_info(
             rootless=bool(found.get("Rootless")) or any("name=rootless" in o for o in options),
             local=here,
             warnings=tuple(found.get("Warnings") or ()),
-            cgroup_driver=str(found.get("CgroupDriver") or "") if _same_groups(peer) else "",
+            cgroup_driver=_cgroup_driver(found, peer),
         )
 
     return read
@@ -151,13 +153,36 @@ def _cgroup_version(*, here: bool) -> int:
     return 2 if Path("/sys/fs/cgroup/cgroup.controllers").exists() else 1
 
 
-def _same_groups(peer: int) -> bool:
-    """Whether control groups have the same paths for us and the process behind the socket."""
+def _cgroup_driver(found: Json, peer: int) -> str:
+    """Say who makes the groups, where nothing speaks against our choosing them."""
     try:
         ours, theirs = (Path(f"/proc/{who}/ns/cgroup").stat() for who in ("self", peer))
+        words = Path(f"/proc/{peer}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return ""
+    if ours.st_ino != theirs.st_ino or _operator_chose(words):
+        return ""
+    return str(found.get("CgroupDriver") or "")
+
+
+def _operator_chose(words: list[bytes]) -> bool:
+    """Whether a Docker was told under which group all containers are, where they may be bounded.
+
+    Parameters
+    ----------
+    words : list of bytes
+        Its command line.
+    """
+    if any(word.startswith(_PARENT_FLAG) for word in words):
+        return True
+    config = _CONFIG
+    for word, following in zip(words, (*words[1:], b""), strict=True):
+        if word.startswith(_CONFIG_FLAG):
+            config = os.fsdecode(word.removeprefix(_CONFIG_FLAG).lstrip(b"=") or following)
+    try:
+        return _PARENT_KEY in Path(config).read_bytes()
     except OSError:
         return False
-    return ours.st_ino == theirs.st_ino
 
 
 def _numbers(text: str) -> tuple[int, int]:

@@ -404,7 +404,8 @@ class EngineInfo:
         1 or 2; 0 where unknown.
     cgroup_driver : str
         Who makes the containers' control groups: the engine itself by their paths (``cgroupfs``),
-        or ``systemd``. Empty where unknown, or where its paths are not those that we see.
+        or ``systemd``. Empty where unknown, where its paths are not those that we see, and where
+        its operator has chosen the group of all containers.
     gpu_driver : bool
         Whether it can hand out GPUs.
     cpus : int
