@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import re
 import time
@@ -13,8 +14,15 @@ import typer
 
 from lading.cli import loop, printing
 from lading.cli.knobs import Given, engine_options, flags
-from lading.errors import ContainerNotFound, InputError, LadingError
-from lading.settings import EngineOptions
+from lading.errors import (
+    ContainerNotFound,
+    EngineUnreachable,
+    InputError,
+    LadingError,
+    RecordError,
+    RecordNotFound,
+)
+from lading.settings import EngineOptions, state_directory
 from lading.units import format_bytes, format_cores, format_seconds
 
 if TYPE_CHECKING:
@@ -93,22 +101,39 @@ def logs(
     ] = None,
     engine: Given,
 ) -> None:
-    """Show what a run's container prints.
+    """Show what a run's container prints, or printed.
 
-    Its stdout goes to stdout and its stderr to stderr, byte for byte.
+    Its stdout goes to stdout and its stderr to stderr, byte for byte. A log that was kept is there
+    although the container is gone.
     """
     options = engine_options(engine)
 
     async def main(_signals: loop.Signals) -> None:
         from lading.cli.targets import find, places  # noqa: PLC0415
+        from lading.run.log_reading import run_log  # noqa: PLC0415
 
-        async with places(options) as (opened, records):
-            target = await find(opened, records, run)
-            if target.container is None:
-                raise _gone(target)
-            container = await opened.container(target.container.id)
-            async for chunk in container.logs(follow=follow, tail=tail):
-                printing.passed_on(chunk.data, to_stdout=chunk.stream == "stdout")
+        async with contextlib.AsyncExitStack() as stack:
+            engine_there: Engine | None = None
+            try:
+                opened, records = await stack.enter_async_context(places(options))
+                target = await find(opened, records, run)
+                engine_there = opened
+            except EngineUnreachable as away:
+                target = await _kept(run, away)
+            chunks = run_log(
+                engine_there,
+                target.container,
+                state_directory(),
+                target.id,
+                follow_on=follow,
+                tail=tail,
+                missing=_missing,
+            )
+            try:
+                async for chunk in chunks:
+                    printing.passed_on(chunk.data, to_stdout=chunk.stream == "stdout")
+            except RecordNotFound as error:
+                raise _gone(target) from error
 
     loop.run(main)
 
@@ -134,6 +159,26 @@ def inspect(*, run: RunArgument, as_json: JsonOption = False, engine: Given) -> 
         printing.json(known)
     else:
         printing.pairs(known)
+
+
+async def _kept(name: str, away: EngineUnreachable) -> Target:
+    """Find a run although no engine answers: what was kept of it can be read all the same."""
+    from lading.cli.targets import Target  # noqa: PLC0415
+    from lading.run.log_reading import is_kept  # noqa: PLC0415
+    from lading.run.records import Records, records_path  # noqa: PLC0415
+
+    try:
+        with contextlib.closing(Records(records_path(state_directory()))) as records:
+            run = records.get(name)
+    except RecordError:
+        raise away from None
+    if not await asyncio.to_thread(is_kept, state_directory(), run.id):
+        raise away
+    return Target(run, None)
+
+
+def _missing(size: int) -> None:
+    printing.warn(f"{format_bytes(size)} of the log before this were not kept")
 
 
 def _gone(target: Target) -> ContainerNotFound:
