@@ -234,8 +234,8 @@ def _in_memory_or(other: Callable[..., bool]) -> Callable[..., bool]:
     """Let files be read that no disk holds: what the kernel tells of itself."""
 
     def may_block(file: object, *args: object, **kwargs: object) -> bool:
-        name = str(getattr(file, "name", file))
-        return name.startswith(("/proc/", "/sys/")) or other(file, *args, **kwargs)
+        name = os.fspath(file) if isinstance(file, os.PathLike) else getattr(file, "name", file)
+        return str(name).startswith(("/proc/", "/sys/")) or other(file, *args, **kwargs)
 
     return may_block
 

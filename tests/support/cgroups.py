@@ -14,6 +14,12 @@ def named(path: str) -> list[Path]:
     return [found for found in (ROOT / below, *ROOT.glob(f"*/{below}")) if found.is_dir()]
 
 
+def of_runs(part: str) -> list[str]:
+    """The control groups that runs have, by a part of their names: a run's id, or ``PID@``."""
+    folders = (folder for base in named("lading") for folder in base.iterdir() if folder.is_dir())
+    return [str(folder) for folder in folders if part in folder.name]
+
+
 def groups_of(pid: int) -> list[str]:
     """In which control group a process is, in each hierarchy."""
     lines = Path(f"/proc/{pid}/cgroup").read_text().splitlines()

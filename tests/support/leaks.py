@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import os
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
-from tests.support import engines
+from tests.support import cgroups, engines
 
 _HARMLESS = ("/dev/", "/sys/", "/proc/")
 """Opened once by libraries and kept: no resource that anybody waits for."""
@@ -52,6 +53,7 @@ class Snapshot:
     descriptors: dict[int, str]
     threads: frozenset[threading.Thread]
     processes: dict[int, str]
+    groups: frozenset[str]
 
     @classmethod
     def take(cls, folder: Path) -> Snapshot:
@@ -62,6 +64,7 @@ class Snapshot:
             _descriptors(),
             frozenset(threading.enumerate()),
             _children(),
+            frozenset(cgroups.of_runs(f"{os.getpid()}@")),
         )
 
     def grown_since(self, before: Snapshot) -> list[str]:
@@ -85,6 +88,7 @@ class Snapshot:
             for number, target in self.descriptors.items()
             if before.descriptors.get(number) != target
         ]
+        lines += [f"control group {path}" for path in sorted(self.groups - before.groups)]
         lines += [f"thread {thread.name}" for thread in self.threads - before.threads]
         lines += [
             f"process {pid}: {command}"

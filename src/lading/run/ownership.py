@@ -24,6 +24,8 @@ from typing import Self
 from lading.engine.base import Engine
 from lading.engine.spec import State
 from lading.errors import ContainerNotFound, EngineError, RecordError
+from lading.run.accounting import remove_dead_groups
+from lading.run.processes import process_name
 from lading.run.records import Records
 
 __all__ = [
@@ -101,7 +103,7 @@ class Owner:
             OWNER_LABEL: self.id,
             LOCK_LABEL: str(self.lock),
             MACHINE_LABEL: str(_Machine.here()),
-            PROCESS_LABEL: _process(str(os.getpid())),
+            PROCESS_LABEL: process_name(str(os.getpid())),
         }
 
     def release(self) -> None:
@@ -118,8 +120,8 @@ class SweepReport:
 
     Parameters
     ----------
-    containers, networks : tuple of str
-        Names of those removed.
+    containers, networks, groups : tuple of str
+        Names of those removed; groups are control groups, see :mod:`lading.run.accounting`.
     lost : int
         Runs that nobody would have ended.
     failed : tuple of str
@@ -128,6 +130,7 @@ class SweepReport:
 
     containers: tuple[str, ...] = ()
     networks: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
     lost: int = 0
     failed: tuple[str, ...] = ()
 
@@ -166,6 +169,7 @@ async def sweep(engine: Engine, state_directory: Path, records: Records | None) 
     work = _Sweep(engine, state_directory / _FOLDER)
     try:
         await work.remove()
+        groups = await asyncio.to_thread(remove_dead_groups)
         lost = 0
         if records is not None:
             lost = await work.end_runs(records)
@@ -173,7 +177,11 @@ async def sweep(engine: Engine, state_directory: Path, records: Records | None) 
     finally:
         work.close()
     return SweepReport(
-        tuple(work.containers), tuple(work.networks), lost, tuple(sorted(work.failed))
+        containers=tuple(work.containers),
+        networks=tuple(work.networks),
+        groups=tuple(groups),
+        lost=lost,
+        failed=tuple(sorted(work.failed)),
     )
 
 
@@ -209,22 +217,6 @@ def _own_container() -> str | None:
             ):
                 return match[1]
     return None
-
-
-def _process(pid: str) -> str:
-    """Name a process so that no later one of the same number has the name; empty if it is gone.
-
-    Parameters
-    ----------
-    pid : str
-        Its number, or its name.
-    """
-    pid = pid.partition("@")[0]
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return ""
-    return f"{pid}@{stat.rpartition(')')[2].split()[19]}"  # starttime, field 22 of proc(5)
 
 
 @dataclass
@@ -311,7 +303,7 @@ class _Sweep:
             return by_lock  # a file of this name is this owner's, wherever it is seen
         if machine == here:
             process = labels.get(PROCESS_LABEL, "")
-            return process != "" and await asyncio.to_thread(_process, process) != process
+            return process != "" and await asyncio.to_thread(process_name, process) != process
         if machine is not None and machine.boot == here.boot and machine.container != "-":
             return await self._container_is_gone(machine.container, here)
         return False

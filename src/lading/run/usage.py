@@ -14,11 +14,12 @@ import asyncio
 import re
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Protocol
 
 from lading.engine.base import Container
 from lading.errors import LadingError
 
-__all__ = ["ControlGroups", "Meter", "Usage"]
+__all__ = ["ControlGroups", "Kept", "Meter", "Usage", "hierarchies"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +86,7 @@ class ControlGroups:
         """
         try:
             groups = _groups((root / f"proc/{pid}/cgroup").read_text())
-            mounts = _mounts((root / "proc/self/mountinfo").read_text())
+            mounts = hierarchies(root)
         except (OSError, ValueError):
             return None
         if not any(naming in group for group in groups.values()):
@@ -104,10 +105,19 @@ class ControlGroups:
                 return None
             return root / at.lstrip("/") / below
 
-        return cls._in(folder("memory"), folder("cpuacct"), folder(""))
+        return cls.at(folder("memory"), folder("cpuacct"), folder(""))
 
     @classmethod
-    def _in(cls, memory: Path | None, cpu: Path | None, unified: Path | None) -> ControlGroups:
+    def at(cls, memory: Path | None, cpu: Path | None, unified: Path | None) -> ControlGroups:
+        """Find those of a group by its directories.
+
+        Parameters
+        ----------
+        memory, cpu : Path or None
+            In the hierarchies of version 1; None where it has no such one.
+        unified : Path or None
+            In that of version 2.
+        """
         # A controller is in one version only, whatever else is mounted.
         found: dict[str, Path | None] = {}
         if memory is not None:
@@ -143,10 +153,22 @@ def _groups(text: str) -> dict[str, str]:
     return groups
 
 
-def _mounts(text: str) -> dict[str, tuple[str, str]]:
-    """Read ``mountinfo``: controller to (root of what is mounted, where), see proc(5)."""
+def hierarchies(root: Path = Path("/")) -> dict[str, tuple[str, str]]:
+    """Read where control groups are mounted, see mountinfo in proc(5).
+
+    Returns
+    -------
+    dict
+        Controller to (root of what is mounted, where); that of version 2 under an empty name. Mount
+        options are among the controllers.
+
+    Raises
+    ------
+    OSError, ValueError
+        It can't be read.
+    """
     mounts: dict[str, tuple[str, str]] = {}
-    for line in text.splitlines():
+    for line in (root / "proc/self/mountinfo").read_text().splitlines():
         left, _, right = line.partition(" - ")
         kind, _, options = right.split(" ", 2)
         if kind not in ("cgroup", "cgroup2"):
@@ -174,25 +196,43 @@ def _cpu_seconds(text: str) -> float:
     raise ValueError("no usage_usec")
 
 
+_OFTEN = 0.005
+_YOUNG = 1.0
 _FIRST_LOOK = 0.02
 _GROWTH = 1.25
 _LONGEST = 5.0
+
+
+class Kept(Protocol):
+    """Counters that outlive the container: a :class:`~lading.run.accounting.Accounting`."""
+
+    @property
+    def exact(self) -> bool:
+        """Whether they keep the peak themselves."""
+        ...
+
+    def read(self) -> Usage | None:
+        """Read them; None once they are gone."""
+        ...
 
 
 class Meter:
     """Looks at what a container uses, now and then until it ends, for its counters die with it.
 
     The counters only grow, so looking at times that grow with its age misses a fifth of its last
-    life at the most.
+    life at the most; in its first second, where that is cheap, it looks every 5 ms.
 
     Parameters
     ----------
     container : Container
         A running one.
+    kept : Kept or None
+        Counters that don't die with it: then nobody has to look until its end.
     """
 
-    def __init__(self, container: Container) -> None:
+    def __init__(self, container: Container, kept: Kept | None = None) -> None:
         self._container = container
+        self._kept = kept
         self._groups: ControlGroups | None = None
         self._found = False
         self._last = Usage()
@@ -204,10 +244,16 @@ class Meter:
         return self._last
 
     def start(self, delay: float = 0.0) -> None:
-        """Begin to look, in so many seconds."""
-        if self._task is None:
+        """Begin to look, in so many seconds; often at first if in none."""
+        if self._task is None and not (self._kept and self._kept.exact):
             name = f"meter {self._container.name}"
             self._task = asyncio.create_task(self._watch(delay), name=name)
+
+    def read(self) -> Usage:
+        """Read what outlives the container, if anything does; return what was seen last."""
+        if self._kept is not None and (seen := self._kept.read()) is not None:
+            self._last = self._last.grown(seen)
+        return self._last
 
     async def look(self) -> Usage:
         """Look now; once the container has ended, return what was seen last.
@@ -217,6 +263,8 @@ class Meter:
         EngineUnreachable
             The engine had to be asked, and does not answer.
         """
+        if self._kept is not None:
+            return self.read()
         if not self._found:
             pid = (await self._container.inspect()).pid
             if pid is not None:
@@ -224,7 +272,8 @@ class Meter:
                     ControlGroups.of, pid, naming=self._container.id
                 )
                 self._found = True
-        seen = await asyncio.to_thread(self._groups.read) if self._groups else await self._ask()
+        # Read here: the kernel answers from its memory sooner than a thread would begin.
+        seen = self._groups.read() if self._groups else await self._ask()
         if seen is not None:
             self._last = self._last.grown(seen)
         return self._last
@@ -242,11 +291,16 @@ class Meter:
 
     async def _watch(self, delay: float) -> None:
         await asyncio.sleep(delay)
+        loop = asyncio.get_running_loop()
+        young = loop.time() + (0.0 if delay else _YOUNG)
         wait = _FIRST_LOOK
         while True:
             try:
                 await self.look()
             except (LadingError, OSError):
                 wait = _LONGEST  # gone, or the engine is: nothing that has to be known now
+            if wait < _LONGEST and (self._groups or self._kept) and loop.time() < young:
+                await asyncio.sleep(_OFTEN)
+                continue
             await asyncio.sleep(wait)
             wait = min(wait * _GROWTH, _LONGEST)
