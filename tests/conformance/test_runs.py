@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support import cgroups
 
 from lading.engine import Container, ContainerSpec, Engine, Limits
 from lading.errors import (
@@ -392,7 +393,7 @@ CRASHES = """
         await engine.create_network(NetworkSpec(f"lading-{labels['lading.test']}", labels=labels))
         run = Run(new_id(), Kind.CONTAINER, "test", owner.id, "t", image)
         spec = ContainerSpec(image, labels=labels)
-        await start(engine, spec, records=records, run=run)
+        await start(engine, spec, records=records, run=run, accounting=True)
         call = Run(new_id(), Kind.CALL, "test", owner.id, "t", image, parent=run.id)
         records.begin(call)
         records.flush()
@@ -431,6 +432,7 @@ async def test_what_a_killed_process_left_is_removed(
     report = await sweep(task.engine, tmp_path, task.records)
     assert report.failed == ()
     assert f"lading-{left[0]}" in report.containers
+    assert await asyncio.to_thread(cgroups.of_runs, left[0]) == []
     assert report.networks == (f"lading-{test_labels['lading.test']}",)
     assert [task.records.get(run).state for run in left] == [RunState.LOST] * 2
     assert task.records.list(state=RunState.STARTING) == []

@@ -468,7 +468,7 @@ static long sleep_for(const char *seconds) {
 }
 
 static const char *verbs =
-    "probe VERB: echo TEXT... | err TEXT... | exit N | sleep SECONDS | hog BYTES | spin SECONDS | lines N MS\n"
+    "probe VERB: echo TEXT... | err TEXT... | exit N | sleep SECONDS | hog BYTES [SECONDS] | spin SECONDS | lines N MS\n"
     "  | write PATH TEXT | cat PATH | env NAME | connect HOST PORT | fork N | caps | id | ignore-term SECONDS\n"
     "  | serve [--no-mark] [--no-listen] [--stderr] [--boot-ms N] [--listen-ms N] [--mark-first] [--port P]\n"
     "          [--exit-after-mark N]\n";
@@ -484,6 +484,7 @@ int main(int argc, char **argv) {
     if (VERB("sleep", 1) || VERB("ignore-term", 1)) return sleep_for(one);
     if (VERB("hog", 1)) {
         if (!hog(strtoull(one, NULL, 10))) fail("hog");
+        if (two) return sleep_for(two);
         for (;;) pause();
     }
     if (VERB("spin", 1)) return spin(atof(one));

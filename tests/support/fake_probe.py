@@ -84,7 +84,9 @@ async def _touch(process: FakeProcess, verb: str, words: list[str]) -> int:
             process.write(await process.read_file(path))
         elif verb == "hog":
             process.allocate(int(words[0]))
-            await asyncio.Event().wait()
+            if len(words) == 1:
+                await asyncio.Event().wait()
+            await asyncio.sleep(float(words[1]))
         else:
             return 0 if await _reachable(process, words[0], int(words[1])) else 7
     except OSError as error:

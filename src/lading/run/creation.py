@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from dataclasses import replace
 
 from lading.engine.base import Container, Engine
 from lading.engine.shield import to_the_end
 from lading.engine.spec import ContainerSpec
 from lading.errors import EngineUnreachable, LadingError
+from lading.run.accounting import Accounting
 
-__all__ = ["RUN_LABEL", "create", "remove"]
+__all__ = ["RUN_LABEL", "create", "create_counted", "remove"]
 
 RUN_LABEL = "lading.run"
 """Label of every container: the id of its run."""
@@ -49,6 +51,26 @@ async def create(engine: Engine, spec: ContainerSpec, run_id: str) -> Container:
             await to_the_end(_remove_by_name(engine, spec.name or "", run_id))
         raise
     return made[0]
+
+
+async def create_counted(
+    engine: Engine, spec: ContainerSpec, run_id: str
+) -> tuple[Container, Accounting | None]:
+    """Do :func:`create`, in a control group of its own where there can be one.
+
+    Raises
+    ------
+    EngineError
+        The engine refused; nothing is left.
+    """
+    kept = await Accounting.open(engine, spec, run_id)
+    if kept is None:
+        return await create(engine, spec, run_id), None
+    try:
+        return await create(engine, replace(spec, group=kept.path), run_id), kept
+    except BaseException:
+        await to_the_end(kept.close())
+        raise
 
 
 async def _remove_by_name(engine: Engine, name: str, run_id: str) -> None:

@@ -28,7 +28,8 @@ from lading.errors import (
     LadingError,
     RunError,
 )
-from lading.run.creation import RUN_LABEL, create, remove
+from lading.run.accounting import Accounting
+from lading.run.creation import RUN_LABEL, create, create_counted, remove
 from lading.run.ending import explain_exit, outcome
 from lading.run.logs import LogTail
 from lading.run.readiness import Readiness, until_ready
@@ -79,6 +80,7 @@ class Running:
         run_id: str,
         records: Records | None,
         mark: bytes | None,
+        counters: Accounting | None = None,
     ) -> None:
         self.container = container
         self.spec = spec
@@ -88,7 +90,8 @@ class Running:
         self.started_seconds = 0.0
         self.exited: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
         self._records = records
-        self._meter = Meter(container)
+        self._counters = counters
+        self._meter = Meter(container, counters)
         self._watcher: asyncio.Task[None] | None = None
         self._callbacks: list[Callable[[Running], None]] = []
         self._closing: asyncio.Task[None] | None = None
@@ -136,7 +139,10 @@ class Running:
             raise ConnectionResetError(error.message) from error
 
     async def usage(self) -> Usage:
-        """Look at what it uses now; once it has ended, return what was seen last."""
+        """Look at what it uses now; once it has ended, return what was seen last.
+
+        With its own control group, that is all that it used.
+        """
         with contextlib.suppress(ContainerNotFound):
             await self._meter.look()
         return self._meter.last
@@ -227,6 +233,7 @@ class Running:
                 self.exited.set_exception(error)
                 self.exited.exception()  # retrieved: nobody has to look at it
         else:
+            self._meter.read()  # all there is: who is told of the end may ask at once
             if not self.exited.done():
                 self.exited.set_result(end)
         if self._closing is None:
@@ -272,6 +279,7 @@ class Running:
                 await remove(self.container)
             finally:
                 await self._stop_watching()
+                await self._stop_counting()
                 self._finish(ran, grace, state, error)
 
     async def _stop_watching(self) -> None:
@@ -283,6 +291,11 @@ class Running:
         if not self.exited.done():
             self.exited.set_exception(ContainerLost(f"{self.task}: its container was stopped"))
             self.exited.exception()
+
+    async def _stop_counting(self) -> None:
+        if self._counters is not None:
+            self._meter.read()
+            await self._counters.close()
 
     def _finish(self, ran: bool, grace: float, state: RunState | None, error: str) -> None:
         if self._records is None or self._recorded:  # a removal that is tried again ends no run
@@ -316,6 +329,7 @@ async def start(
     records: Records | None = None,
     run: Run | None = None,
     on_log: Callable[[LogChunk], None] | None = None,
+    accounting: bool = False,
 ) -> Running:
     """Create a container, start it, and wait until it is ready.
 
@@ -329,6 +343,9 @@ async def start(
         Where to write down what; without both, nothing is.
     on_log : callable or None
         Told of all that it prints, from the first byte; see :meth:`LogTail.subscribe`.
+    accounting : bool
+        Whether it is put into a control group of its own, where that is possible: then what it used
+        is exact, however short it lived. Otherwise what was seen by looking now and then is told.
 
     Raises
     ------
@@ -350,14 +367,20 @@ async def start(
         records = None
     elif records is not None:
         records.begin(replace(run, container_name=name))
+    counters: Accounting | None = None
     try:
-        container = await create(engine, spec, run_id)
+        if accounting:
+            container, counters = await create_counted(engine, spec, run_id)
+        else:
+            container = await create(engine, spec, run_id)
     except BaseException as error:
         if records is not None:
             records.finish(run_id, _failure(error), error=_message(error))
         raise
     mark = readiness.mark if readiness is not None else None
-    it = Running(container, spec, task=task, run_id=run_id, records=records, mark=mark)
+    it = Running(
+        container, spec, task=task, run_id=run_id, records=records, mark=mark, counters=counters
+    )
     if on_log is not None:
         it.tail.subscribe(on_log)
     try:
@@ -386,10 +409,13 @@ async def running(
     readiness: Readiness | None = None,
     records: Records | None = None,
     run: Run | None = None,
+    accounting: bool = False,
     grace: float = 0.0,
 ) -> AsyncIterator[Running]:
     """Do :func:`start`, and :meth:`Running.close` with `grace` at the end of the block."""
-    it = await start(engine, spec, readiness=readiness, records=records, run=run)
+    it = await start(
+        engine, spec, readiness=readiness, records=records, run=run, accounting=accounting
+    )
     try:
         yield it
     except BaseException as error:
