@@ -265,6 +265,11 @@ class Live:
         _Lines.live = self
         _write(sys.stderr.buffer, _encode(f"\r\x1b[K{_paint(shown, _DIM, sys.stderr)}"))
 
+    @property
+    def moves(self) -> bool:
+        """Whether a person looks, so that what changes often is worth telling."""
+        return self._moves and not _state["quiet"]
+
     def part(self, text: str, share: float | None) -> None:
         """Tell how far one of its parts is: worth a line that moves, but not one that stays."""
         if self._moves:

@@ -1,37 +1,40 @@
-"""``lading run``: a task folder or an image, once."""
+"""``lading run``: a task once, whatever contract it is written for."""
 
 from __future__ import annotations
 
-import asyncio
+from collections.abc import Iterable
+from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
-from lading.cli import failures, loop, printing
+from lading.cli import printing
 from lading.cli.knobs import Given, engine_options, flags
-from lading.cli.loop import Signals
-from lading.cli.run_options import Pull, RunOptions, Wish, read_wish
-from lading.errors import LadingError, NotReady, RunError, TimedOut
-from lading.settings import EngineOptions, state_directory
-from lading.units import format_bytes, format_seconds
-
-if TYPE_CHECKING:
-    from lading.contracts.meca.folder import TaskFolder
-    from lading.contracts.meca.oneshot import Job, Outcome
-    from lading.engine import Engine, ImageInfo, LogChunk
-    from lading.run.lifecycle import Running
+from lading.cli.run_options import ProcessingOptions, RunOptions
+from lading.errors import InputError
+from lading.settings import EngineOptions
 
 commands = typer.Typer(rich_markup_mode=None)
+
+_PROCESSING = frozenset(item.name for item in fields(ProcessingOptions))
+_FOLDER_ONLY = frozenset(("start_timeout", "sgx", "tag", "build_arg"))
+_CHOOSES_TEMPLATE = frozenset(("template", "set", "output"))
+"""Flags that tell an image of a processing-container from one of a task that serves."""
 
 
 @commands.command()
 @flags(EngineOptions, into="engine")
+@flags(ProcessingOptions, into="wanted")
 @flags(RunOptions, into="given")
 def run(
     *,
-    task: Annotated[
-        str, typer.Argument(metavar="FOLDER|IMAGE", help="A task folder, or an image's name.")
+    tasks: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="FOLDER|IMAGE|TASK.json...",
+            help="A task folder, an image's name, or task files of processing-containers.",
+        ),
     ],
     keep: Annotated[
         bool,
@@ -44,192 +47,56 @@ def run(
         bool, typer.Option("--quiet", "-q", help="No progress, no log of the task, no summary.")
     ] = False,
     given: Given,
+    wanted: Given,
     engine: Given,
 ) -> None:
-    """Run a task once: a task folder, or an image.
+    """Run a task once: a task folder, an image, or task files.
 
-    A folder is built first; its config.json says the limits. The reply goes to stdout, byte for
-    byte; progress, what the task prints and a summary go to stderr. The container is removed
-    whatever happens.
+    A task folder is built first; its config.json says the limits. The reply goes to stdout, byte
+    for byte; progress, what the task prints and a summary go to stderr.
 
-    The task is limited and has no capabilities, but it has the engine's usual network:
-    --no-network cuts it off.
+    A task.json, or an image with --template, runs a processing-container to its end over the
+    directories of its channels; the exit code is the container's.
+
+    The container is removed whatever happens. It is limited and has next to no capabilities, but
+    it has the engine's usual network: --no-network cuts it off.
     """
     if quiet:
         printing.be_quiet()
-    wish = read_wish(task, RunOptions(**given))
     options = engine_options(engine)
-    try:
-        loop.run(lambda signals: _run(wish, options, signals, keep=keep, as_json=as_json))
-    except RunError as error:
-        if not quiet:
-            error.logs = ""  # was shown as it came
-        if isinstance(error, TimedOut):
-            error.fix = "allow it more time with --timeout, or see its log"
-        elif isinstance(error, NotReady):
-            error.fix = "see its log; if it is only slow, allow it more time with --start-timeout"
-        raise
+    if _are_files(tasks) or wanted.keys() & _CHOOSES_TEMPLATE:
+        _refuse(given.keys() & _FOLDER_ONLY, "task folders", tasks)
+        if keep:
+            raise InputError("--keep", "is for task folders: a processing-container ends by itself")
+        from lading.cli.run_processing import run_processing  # noqa: PLC0415
 
-
-async def _run(
-    wish: Wish, options: EngineOptions, signals: Signals, *, keep: bool, as_json: bool
-) -> None:
-    from lading.contracts.meca.oneshot import Job, run_once  # noqa: PLC0415
-    from lading.engine.discovery import open_engine  # noqa: PLC0415
-    from lading.run.ownership import Owner  # noqa: PLC0415
-    from lading.run.records import Records, records_path  # noqa: PLC0415
-
-    state = state_directory()
-    async with await open_engine(options) as engine:
-        image = await _image(engine, wish)
-        job = Job(
-            name=wish.name,
-            image=image,
-            body=wish.body,
-            limits=wish.limits,
-            runtime=wish.options.runtime,
-            network=wish.options.network,
-            sealed=not wish.options.capabilities,
-            timeout=wish.options.timeout,
-            start_timeout=wish.options.start_timeout,
+        code = run_processing(
+            tasks,
+            RunOptions(**given),
+            ProcessingOptions(**wanted),
+            options,
+            as_json=as_json,
+            timeout=given.get("timeout"),
         )
-        records = Records(records_path(state))
-        owner = Owner.claim(state)
-        after = _After(job, signals, as_json=as_json)
-        try:
-            async with asyncio.TaskGroup() as group:
-                group.create_task(_sweep(engine, state, records))
-                outcome = await run_once(
-                    engine,
-                    job,
-                    owner=owner,
-                    records=records,
-                    on_log=_show_log,
-                    linger=after.linger if keep else None,
-                )
-            after.show(outcome)
-        except BaseExceptionGroup as group_of_errors:
-            raise failures.first(group_of_errors) from group_of_errors
-        finally:
-            owner.release()
-            records.close()
-
-
-class _After:
-    """What is shown once the task has answered."""
-
-    def __init__(self, job: Job, signals: Signals, *, as_json: bool) -> None:
-        self._job = job
-        self._signals = signals
-        self._as_json = as_json
-        self._shown = False
-
-    def show(self, outcome: Outcome) -> None:
-        """Write the reply and the summary, once."""
-        if self._shown:
-            return
-        self._shown = True
-        if self._as_json:
-            printing.json(_as_json(outcome, self._job))
-        else:
-            printing.result(outcome.reply.body)
-            printing.note(_summary(outcome, self._job))
-
-    async def linger(self, what: Outcome | LadingError, running: Running) -> None:
-        """Show it already, and wait until somebody has seen enough of the container."""
-        if isinstance(what, LadingError):
-            printing.warn(f"it failed: {what.message}")
-        else:
-            self.show(what)
-        if running.alive:
-            printing.note(f"kept: container {running.container.name}; Ctrl-C removes it")
-            signal = asyncio.create_task(self._signals.wait())
-
-            def ended(_: Running) -> None:
-                signal.cancel()
-
-            running.on_exit(ended)
-            await asyncio.wait({signal})
-
-
-async def _sweep(engine: Engine, state: Path, records: Any) -> None:
-    """Remove what a crash left behind, while the task starts; it may fail without harm."""
-    from lading.run.ownership import sweep  # noqa: PLC0415
-
-    try:
-        report = await sweep(engine, state, records)
-    except LadingError as error:
-        printing.warn(f"what earlier runs may have left behind is still there: {error.message}")
+        if code:
+            raise typer.Exit(code)
         return
-    if report.containers:
-        printing.note(f"removed what a dead process left behind: {', '.join(report.containers)}")
+    _refuse(wanted.keys(), "processing-containers", tasks)
+    if len(tasks) > 1:
+        raise InputError("FOLDER|IMAGE", "only task files can be run several at once")
+    from lading.cli.run_meca import run_task  # noqa: PLC0415
+    from lading.cli.wish import read_wish  # noqa: PLC0415
+
+    wish = read_wish(tasks[0], RunOptions(**given))
+    run_task(wish, options, keep=keep, as_json=as_json, quiet=quiet)
 
 
-async def _image(engine: Engine, wish: Wish) -> ImageInfo:
-    """Build it, find it, or fetch it; none of this counts against a task's time-out."""
-    if wish.folder is not None:
-        return await _build(engine, wish, wish.folder)
-    if wish.options.pull is Pull.NEVER:
-        return await engine.image(wish.name)
-    with printing.Live(f"image {wish.name}") as live:
-        progress = printing.layers(live)
-        if wish.options.pull is Pull.ALWAYS:
-            return await engine.pull(wish.name, progress)
-        from lading.run.images import pull_if_absent  # noqa: PLC0415
-
-        return await pull_if_absent(engine, wish.name, progress)
+def _are_files(tasks: list[str]) -> bool:
+    """Whether these are task files; one among them makes the others so."""
+    return any(task.endswith(".json") or Path(task).is_file() for task in tasks)
 
 
-async def _build(engine: Engine, wish: Wish, folder: TaskFolder) -> ImageInfo:
-    from lading.contracts.meca.context import archive  # noqa: PLC0415
-    from lading.contracts.meca.folder import default_tag  # noqa: PLC0415
-
-    tag = wish.options.tag or default_tag(folder)
-    context = await asyncio.to_thread(archive, folder.path)
-    with printing.Live(f"build {tag}") as live:
-        return await engine.build(
-            context,
-            tag,
-            args=wish.build_args,
-            labels={"lading.task": folder.name},
-            progress=printing.layers(live),
-        )
-
-
-def _show_log(chunk: LogChunk) -> None:
-    printing.task_log(chunk.data)
-
-
-def _summary(outcome: Outcome, job: Job) -> str:
-    usage = outcome.usage
-    parts = [
-        f"ready in {format_seconds(outcome.start_seconds)}",
-        f"answered in {format_seconds(outcome.call_seconds)}",
-        f"memory {format_bytes(usage.memory_peak)} of {format_bytes(job.limits.memory)}",
-        f"CPU {format_seconds(usage.cpu_seconds)}",
-        f"run {outcome.run_id}",
-    ]
-    return ", ".join(parts)
-
-
-def _as_json(outcome: Outcome, job: Job) -> dict[str, Any]:
-    body = outcome.reply.body
-    value: dict[str, Any] = {
-        "run": outcome.run_id,
-        "task": job.name,
-        "image": job.image.id,
-        "container": outcome.container,
-        "content_type": outcome.reply.content_type,
-        "start_seconds": round(outcome.start_seconds, 6),
-        "call_seconds": round(outcome.call_seconds, 6),
-        "memory_limit": job.limits.memory,
-        "memory_peak": outcome.usage.memory_peak,
-        "cpu_seconds": outcome.usage.cpu_seconds,
-    }
-    try:
-        value["reply"] = body.decode("utf-8")
-    except UnicodeDecodeError:
-        import base64  # noqa: PLC0415  # JSON has no bytes
-
-        value["reply_base64"] = base64.b64encode(body).decode()
-    return value
+def _refuse(names: Iterable[str], whose: str, tasks: list[str]) -> None:
+    for name in sorted(names):
+        flag = "--" + name.replace("_", "-")
+        raise InputError(flag, f"is for {whose}, and {tasks[0]!r} is none")

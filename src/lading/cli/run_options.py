@@ -1,21 +1,14 @@
-"""What ``lading run`` is asked to do: its knobs, and what they mean for a folder or an image."""
+"""The knobs of ``lading run``, for every kind of task."""
 
 from __future__ import annotations
 
 import enum
-import os
-import sys
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 
-from lading.cli import printing
-from lading.contracts.meca.folder import TaskFolder, read_folder
-from lading.contracts.meca.request import MIN_CPUS, MIN_MEMORY, TaskLimits
-from lading.errors import InputError, InvalidLimit
+from lading.errors import InputError
 from lading.settings import knob
-from lading.units import cores, format_bytes, size
 
-__all__ = ["Pull", "RunOptions", "Wish", "read_wish"]
+__all__ = ["ProcessingOptions", "Pull", "RunOptions", "pairs", "positive"]
 
 
 class Pull(enum.StrEnum):
@@ -28,19 +21,24 @@ class Pull(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
-    """The flags of ``lading run``."""
+    """The flags of ``lading run`` that are there for every task, and those for task folders."""
 
-    input: str | None = knob(
-        None,
-        "What the task gets: text, a file's bytes, or (-) stdin. "
-        "Default for a folder: its example_input.bin.",
+    input: tuple[str, ...] = knob(
+        (),
+        "What the task gets: text, a file's bytes, or (-) stdin. Default for a folder: its "
+        "example_input.bin. For a processing-container: the directory of a channel; may be "
+        "repeated.",
         flag="--input -i",
-        metavar="TEXT|@FILE|-",
+        metavar="TEXT|@FILE|-|CHANNEL=DIR",
     )
     cpu: str | None = knob(None, "Cores it may use, as 0.5 or 500m.", metavar="CORES")
     memory: str | None = knob(None, "Memory it may use, as 256Mi or 2g.", metavar="SIZE")
     gpus: int | None = knob(None, "Whole GPUs it gets.", metavar="N")
-    timeout: float = knob(300.0, "Seconds it may take to answer.", metavar="SECONDS")
+    timeout: float = knob(
+        300.0,
+        "Seconds it may take to answer; a processing-container to end, where there is no default.",
+        metavar="SECONDS",
+    )
     start_timeout: float = knob(60.0, "Seconds it may take until it serves.", metavar="SECONDS")
     runtime: str | None = knob(
         None, "OCI runtime that the engine has, as runsc or kata.", metavar="NAME"
@@ -60,120 +58,48 @@ class RunOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
-    """What is to be run, with all that was given read.
+class ProcessingOptions:
+    """The flags of ``lading run`` that are for processing-containers only."""
 
-    Parameters
-    ----------
-    name : str
-        The task, as its user calls it.
-    folder : TaskFolder or None
-        To be built; None where `name` is an image's.
-    """
-
-    name: str
-    folder: TaskFolder | None
-    body: bytes
-    limits: TaskLimits
-    build_args: dict[str, str]
-    options: RunOptions
+    template: str | None = knob(
+        None, "Run this template of an image, instead of a task file.", metavar="ID"
+    )
+    set: tuple[str, ...] = knob(
+        (), "Value of a variable of the container; may be repeated.", metavar="NAME=VALUE"
+    )
+    output: tuple[str, ...] = knob(
+        (), "Directory of an output channel; may be repeated.", flag="--output -o",
+        metavar="CHANNEL=DIR",
+    )  # fmt: skip
+    watch: bool = knob(False, "Show what the container prints, as it prints it.")
 
 
-def read_wish(task: str, options: RunOptions) -> Wish:
-    """Read what ``lading run`` was given; warns of what is doubtful.
-
-    Parameters
-    ----------
-    task : str
-        A folder, or an image's name.
-    options : RunOptions
+def pairs(flag: str, form: str, given: tuple[str, ...]) -> dict[str, str]:
+    """Read ``NAME=VALUE`` texts.
 
     Raises
     ------
-    InputError, ConfigError, InvalidLimit
-        Names the flag, or the file.
+    InputError
+        One is none, or a name is given twice.
     """
-    folder = _folder(task)
-    if folder is None and (options.tag is not None or options.build_arg):
-        raise InputError(
-            "--tag and --build-arg",
-            f"are for task folders, and {task!r} is an image",
-            fix=f"write ./{task} if it is a folder" if "/" not in task else "",
-        )
-    _positive("--timeout", options.timeout)
-    _positive("--start-timeout", options.start_timeout)
-    return Wish(
-        name=task if folder is None else folder.name,
-        folder=folder,
-        body=_input(options.input, folder),
-        limits=_limits(folder, options),
-        build_args=_pairs(options.build_arg),
-        options=options,
-    )
-
-
-def _folder(task: str) -> TaskFolder | None:
-    if not task.startswith((".", "/", "~")) and not Path(task).is_dir():
-        return None
-    folder = read_folder(Path(task))
-    for warning in folder.warnings:
-        printing.warn(warning)
-    if folder.missing:
-        printing.warn(f"the task folder lacks {', '.join(folder.missing)}")
-    return folder
-
-
-def _input(given: str | None, folder: TaskFolder | None) -> bytes:
-    if given is None:
-        if folder is not None and folder.example_input is not None:
-            return folder.example_input
-        what = "the folder has no example_input.bin" if folder else "an image has no example input"
-        raise InputError("--input", what, fix="give --input TEXT, --input @FILE or --input -")
-    if given == "-":
-        if sys.stdin.isatty():
-            printing.note("reading the input from the terminal; Ctrl-D ends it")
-        return sys.stdin.buffer.read()
-    if not given.startswith("@"):
-        return os.fsencode(given)
-    path = Path(given[1:]).expanduser()
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise InputError("--input", f"{path} can't be read: {error.strerror}") from None
-
-
-def _limits(folder: TaskFolder | None, options: RunOptions) -> TaskLimits:
-    limits = folder.limits if folder is not None else TaskLimits()
-    if options.cpu is not None:
-        limits = replace(limits, cpus=cores(options.cpu, "--cpu"))
-    if options.memory is not None:
-        limits = replace(limits, memory=size(options.memory, "--memory"))
-    if options.gpus is not None:
-        limits = replace(limits, gpus=options.gpus)
-    if options.sgx is not None:
-        limits = replace(limits, sgx=options.sgx)
-    if limits.cpus < MIN_CPUS:
-        raise InvalidLimit("--cpu", f"must be at least {MIN_CPUS} cores, not {limits.cpus:g}")
-    if limits.gpus < 0:
-        raise InvalidLimit("--gpus", f"must be at least 0, not {limits.gpus}")
-    if limits.memory < MIN_MEMORY:
-        least, given = format_bytes(MIN_MEMORY), format_bytes(limits.memory)
-        raise InvalidLimit(
-            "--memory", f"must be at least {least}, not {given}", fix="write it as 256Mi"
-        )
-    return limits
-
-
-def _pairs(given: tuple[str, ...]) -> dict[str, str]:
-    pairs = {}
+    found: dict[str, str] = {}
     for item in given:
-        key, equals, value = item.partition("=")
-        if not key or not equals:
-            raise InputError("--build-arg", f"{item!r} is not KEY=VALUE")
-        pairs[key] = value
-    return pairs
+        name, equals, value = item.partition("=")
+        if not name or not equals:
+            raise InputError(flag, f"{item!r} is not {form}")
+        if name in found:
+            raise InputError(flag, f"{name!r} is given twice")
+        found[name] = value
+    return found
 
 
-def _positive(flag: str, seconds: float) -> None:
+def positive(flag: str, seconds: float) -> None:
+    """Check a duration.
+
+    Raises
+    ------
+    InputError
+        It is not above 0, or endless.
+    """
     if not 0 < seconds < float("inf"):
         raise InputError(flag, f"must be seconds, more than 0, not {seconds:g}")

@@ -30,21 +30,28 @@ class Changes:
         Values of variables, by name.
     inputs, outputs : mapping
         Directories of channels, by name.
+    limits : mapping
+        Resources, by the names that they have in a task file.
     """
 
     env: Mapping[str, str] = field(default_factory=dict)
     inputs: Mapping[str, str] = field(default_factory=dict)
     outputs: Mapping[str, str] = field(default_factory=dict)
+    limits: Mapping[str, str | int] = field(default_factory=dict)
 
     def applied_to(self, task: Task) -> Task:
         """Return a task with these changes."""
-        from lading.contracts.processing.template import BaseEnv  # noqa: PLC0415
+        from lading.contracts.processing.merging import merge_resources  # noqa: PLC0415
+        from lading.contracts.processing.template import BaseEnv, Resources  # noqa: PLC0415
 
         env = {item.name: item for item in task.env or ()}
         env |= {name: BaseEnv(name=name, value=value) for name, value in self.env.items()}
         return task.model_copy(
             update={
                 "env": list(env.values()),
+                "resources": merge_resources(task.resources, Resources(limits=dict(self.limits)))
+                if self.limits
+                else task.resources,
                 "inputs": _with_volumes(task.inputs, self.inputs),
                 "outputs": _with_volumes(task.outputs, self.outputs),
             }
@@ -93,7 +100,7 @@ def read_task(path: Path, *, environment: Mapping[str, str]) -> tuple[Task, list
 
 
 def task_for_image(image: str, template: str) -> Task:
-    """Make a task of an image and the name of one of its templates; its channels have no volumes."""
+    """Make a task of an image and the name of a template; its channels have no volumes yet."""
     from lading.contracts.processing.task import Task  # noqa: PLC0415
 
     return Task(name=template or "task", image=image, taskTemplate=template)

@@ -1,0 +1,48 @@
+"""What every one-shot command does around a run: an image had, and what others left swept away."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lading.cli import printing
+from lading.cli.run_options import Pull
+from lading.errors import LadingError
+
+if TYPE_CHECKING:
+    from lading.engine import Engine, ImageInfo
+    from lading.run.records import Records
+
+__all__ = ["fetch", "sweep_quietly"]
+
+
+async def fetch(engine: Engine, name: str, pull: Pull) -> ImageInfo:
+    """Find an image, or pull it with progress; none of this counts against a task's time-out.
+
+    Raises
+    ------
+    ImageError
+        It can't be had.
+    """
+    if pull is Pull.NEVER:
+        return await engine.image(name)
+    with printing.Live(f"image {name}") as live:
+        progress = printing.layers(live)
+        if pull is Pull.ALWAYS:
+            return await engine.pull(name, progress)
+        from lading.run.images import pull_if_absent  # noqa: PLC0415
+
+        return await pull_if_absent(engine, name, progress)
+
+
+async def sweep_quietly(engine: Engine, state: Path, records: Records) -> None:
+    """Remove what a crash left behind, while the task starts; it may fail without harm."""
+    from lading.run.ownership import sweep  # noqa: PLC0415
+
+    try:
+        report = await sweep(engine, state, records)
+    except LadingError as error:
+        printing.warn(f"what earlier runs may have left behind is still there: {error.message}")
+        return
+    if report.containers:
+        printing.note(f"removed what a dead process left behind: {', '.join(report.containers)}")

@@ -1,0 +1,309 @@
+"""``lading run`` of a processing-container: a task file, or a template of an image."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lading.cli import failures, loop, printing
+from lading.cli.images import fetch, sweep_quietly
+from lading.cli.run_options import ProcessingOptions, RunOptions, pairs, positive
+from lading.contracts.processing.instances import (
+    Changes,
+    find_instance,
+    read_task,
+    task_for_image,
+)
+from lading.errors import InputError, LadingError, OutOfMemory, RunError
+from lading.settings import EngineOptions, environment, state_directory
+from lading.units import format_bytes, format_quantity, format_seconds
+
+if TYPE_CHECKING:
+    from lading.contracts.processing.runner import Circumstances, Outcome
+    from lading.contracts.processing.task import Task
+    from lading.engine import Engine, LogChunk
+    from lading.run.lifecycle import Running
+    from lading.run.ownership import Owner
+    from lading.run.records import Records
+
+__all__ = ["run_processing"]
+
+_TICK = 0.5
+"""Seconds between two looks at what a container uses, for who watches a terminal."""
+
+
+def run_processing(
+    tasks: list[str],
+    options: RunOptions,
+    wanted: ProcessingOptions,
+    engine: EngineOptions,
+    *,
+    as_json: bool,
+    timeout: float | None,
+) -> int:
+    """Run a processing-container, and tell of it.
+
+    Parameters
+    ----------
+    timeout : float or None
+        Seconds that it may run; None: as long as it takes.
+
+    Returns
+    -------
+    int
+        The container's exit code; 137 where its memory ran out, 124 where its time was up.
+    """
+    if timeout is not None:
+        positive("--timeout", timeout)
+    changes = _changes(options, wanted)
+    task = _task(tasks, wanted)
+    circumstances = _circumstances(options, timeout)
+    single = _Single(task, changes, options, circumstances, watch=wanted.watch)
+    outcome = loop.run(lambda _signals: single.run(engine))
+    if as_json:
+        printing.json(as_object(outcome))
+    else:
+        tell(outcome, watched=wanted.watch)
+    return exit_code(outcome)
+
+
+def _circumstances(options: RunOptions, timeout: float | None) -> Circumstances:
+    from lading.contracts.processing.runner import Circumstances  # noqa: PLC0415
+
+    return Circumstances(
+        network=options.network,
+        capabilities=options.capabilities,
+        runtime=options.runtime,
+        timeout=timeout,
+    )
+
+
+def _task(tasks: list[str], wanted: ProcessingOptions) -> Task:
+    """Read what is to be run; warns of what is doubtful in it."""
+    (given,) = tasks
+    if not given.endswith(".json") and not Path(given).is_file():
+        return task_for_image(given, wanted.template or "")
+    if wanted.template is not None:
+        raise InputError(
+            "--template",
+            f"chooses one of an image, and {given!r} is a task file",
+            fix="change its taskTemplate",
+        )
+    task, warnings = read_task(Path(given), environment=environment())
+    for warning in warnings:
+        printing.warn(warning)
+    return task
+
+
+def _changes(options: RunOptions, wanted: ProcessingOptions) -> Changes:
+    limits: dict[str, str | int] = {}
+    if options.cpu is not None:
+        limits["cpu"] = options.cpu
+    if options.memory is not None:
+        from lading.units import size  # noqa: PLC0415
+
+        limits["memory"] = size(options.memory, "--memory")
+    if options.gpus is not None:
+        limits["nvidia.com/gpu"] = options.gpus
+    return Changes(
+        env=pairs("--set", "NAME=VALUE", wanted.set),
+        inputs=pairs("--input", "CHANNEL=DIR", options.input),
+        outputs=pairs("--output", "CHANNEL=DIR", wanted.output),
+        limits=limits,
+    )
+
+
+class _Single:
+    """One task, run in the foreground."""
+
+    def __init__(
+        self,
+        task: Task,
+        changes: Changes,
+        options: RunOptions,
+        circumstances: Circumstances,
+        *,
+        watch: bool,
+    ) -> None:
+        self._task = task
+        self._changes = changes
+        self._options = options
+        self._circumstances = circumstances
+        self._watch = watch
+
+    async def run(self, engine_options: EngineOptions) -> Outcome:
+        """Run it to its end."""
+        from lading.engine.discovery import open_engine  # noqa: PLC0415
+
+        state = state_directory()
+        async with await open_engine(engine_options) as engine:
+            with ours(state) as (owner, records):
+                try:
+                    async with asyncio.TaskGroup() as group:
+                        group.create_task(sweep_quietly(engine, state, records))
+                        return await self._run(engine, state, owner, records)
+                except BaseExceptionGroup as errors:
+                    raise failures.first(errors) from errors
+        raise AssertionError  # a group that swallows nothing
+
+    async def _run(self, engine: Engine, state: Path, owner: Owner, records: Records) -> Outcome:
+        from lading.contracts.processing.runner import plan, run_plan  # noqa: PLC0415
+
+        found = await find_instance(
+            engine,
+            self._task,
+            self._changes,
+            fetch=lambda name: fetch(engine, name, self._options.pull),
+            state=state,
+            labels=owner.labels(),
+        )
+        for warning in found.warnings:
+            printing.warn(warning)
+        planned = await plan(engine, found.instance, found.image, self._circumstances)
+        with Progress(found.instance.name) as progress:
+            return await run_plan(
+                engine,
+                planned,
+                owner=owner,
+                records=records,
+                on_log=show_log if self._watch else None,
+                on_start=progress.started,
+            )
+
+
+@contextlib.contextmanager
+def ours(state: Path) -> Iterator[tuple[Owner, Records]]:
+    """Be an owner with records while the block runs."""
+    from lading.run.ownership import Owner  # noqa: PLC0415
+    from lading.run.records import Records, records_path  # noqa: PLC0415
+
+    with contextlib.closing(Records(records_path(state))) as records:
+        owner = Owner.claim(state)
+        try:
+            yield owner, records
+        finally:
+            owner.release()
+
+
+def show_log(chunk: LogChunk) -> None:
+    """Pass on what a container prints, to where it printed it."""
+    printing.passed_on(chunk.data, to_stdout=chunk.stream == "stdout")
+
+
+class Progress:
+    """State, elapsed time, memory and processor of a run, where a person looks.
+
+    Parameters
+    ----------
+    name : str
+        The task's.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._live = printing.Live(name)
+        self._task: asyncio.Task[None] | None = None
+
+    def __enter__(self) -> Progress:
+        self._live("starting")
+        return self
+
+    def started(self, running: Running) -> None:
+        """Begin to look at it."""
+        self._live("running")
+        if self._live.moves:
+            self._task = asyncio.create_task(self._watch(running), name="progress")
+
+    def __exit__(self, *exc: object) -> None:
+        if self._task is not None:
+            self._task.cancel()
+        self._live.clear()
+
+    async def _watch(self, running: Running) -> None:
+        began, before = time.monotonic(), 0.0
+        while True:
+            await asyncio.sleep(_TICK)
+            used = await running.usage()
+            share = max(used.cpu_seconds - before, 0.0) / _TICK
+            before = used.cpu_seconds
+            limit = running.spec.limits.memory
+            memory = format_bytes(used.memory) + (f" of {format_bytes(limit)}" if limit else "")
+            elapsed = format_seconds(time.monotonic() - began)
+            self._live(f"running for {elapsed}, memory {memory}, {share:.1f} cores")
+
+
+def tell(outcome: Outcome, *, watched: bool) -> None:
+    """Tell how a run ended, for people."""
+    for text in outcome.notes:
+        printing.warn(text)
+    if outcome.error is not None:
+        failures.report(_error(outcome, watched=watched))
+    printing.note(_summary(outcome))
+
+
+def exit_code(outcome: Outcome) -> int:
+    """Return what the command ends with."""
+    if isinstance(outcome.error, OutOfMemory) or outcome.error is None:
+        return outcome.code
+    return (
+        outcome.exit.code
+        if outcome.error.exit_code == RunError.exit_code
+        else (outcome.error.exit_code)
+    )
+
+
+def _error(outcome: Outcome, *, watched: bool) -> LadingError:
+    error = outcome.error
+    assert error is not None
+    if isinstance(error, RunError) and watched:
+        error.logs = ""
+    if isinstance(error, OutOfMemory) and error.limit:
+        more = format_quantity(2 * error.limit)
+        error.fix = f"raise resources.limits.memory of the task, or try --memory {more}"
+    return error
+
+
+def _summary(outcome: Outcome) -> str:
+    used, limit = outcome.usage, outcome.plan.needs.memory
+    memory = format_bytes(used.memory_peak) + (f" of {format_bytes(limit)}" if limit else "")
+    written = [
+        f"{item['name']}: {item['files']} files, {format_bytes(item['bytes'])} in {item['path']}"
+        for item in outcome.channels
+        if item["direction"] == "output"
+    ]
+    parts = [
+        f"exit code {outcome.exit.code} after {format_seconds(outcome.exit.seconds)}",
+        f"memory {memory}",
+        f"CPU {format_seconds(used.cpu_seconds)}",
+        *written,
+        f"run {outcome.run_id}",
+    ]
+    return ", ".join(parts)
+
+
+def as_object(outcome: Outcome) -> dict[str, Any]:
+    """Describe a run for programs."""
+    planned = outcome.plan
+    return {
+        "run": outcome.run_id,
+        "task": planned.instance.name,
+        "template": planned.instance.identifier,
+        "image": planned.instance.image,
+        "image_id": planned.image.id,
+        "image_digest": planned.digest,
+        "container": outcome.container,
+        "container_id": outcome.container_id,
+        "exit_code": outcome.exit.code,
+        "out_of_memory": outcome.exit.out_of_memory,
+        "seconds": round(outcome.exit.seconds, 6),
+        "cpus": planned.needs.cpus,
+        "memory_limit": planned.needs.memory,
+        "memory_peak": outcome.usage.memory_peak,
+        "cpu_seconds": outcome.usage.cpu_seconds,
+        "channels": outcome.channels,
+        "error": outcome.error.message if outcome.error is not None else "",
+        "notes": list(outcome.notes),
+    }
