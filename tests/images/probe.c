@@ -13,6 +13,7 @@
 #include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <ftw.h>
 #include <netdb.h>
 #include <netinet/tcp.h>
 #include <poll.h>
@@ -467,9 +468,25 @@ static long sleep_for(const char *seconds) {
     return 0;
 }
 
+static off_t all_bytes;
+
+static int add_bytes(const char *path, const struct stat *s, int kind, struct FTW *where) {
+    if (kind == FTW_F) all_bytes += s->st_size;
+    return 0;
+}
+
+/* Needs memory as its input is large: factor times all bytes below a path, and a base. */
+static int hog_as(const char *path, double factor, double base) {
+    if (nftw(path, add_bytes, 16, FTW_PHYS)) fail(path);
+    if (!hog((size_t)(factor * (double)all_bytes + base))) fail("hog");
+    dprintf(1, "%lld bytes\n", (long long)all_bytes);
+    return 0;
+}
+
 static const char *verbs =
     "probe VERB: echo TEXT... | err TEXT... | exit N | sleep SECONDS | hog BYTES [SECONDS] | spin SECONDS | lines N MS\n"
-    "  | write PATH TEXT | cat PATH | env NAME | connect HOST PORT | fork N | caps | id | ignore-term SECONDS\n"
+    "  | hog-as PATH FACTOR [BASE] | write PATH TEXT | cat PATH | env NAME | connect HOST PORT | fork N | caps | id\n"
+    "  | ignore-term SECONDS\n"
     "  | serve [--no-mark] [--no-listen] [--stderr] [--boot-ms N] [--listen-ms N] [--mark-first] [--port P]\n"
     "          [--exit-after-mark N]\n";
 
@@ -487,6 +504,7 @@ int main(int argc, char **argv) {
         if (two) return sleep_for(two);
         for (;;) pause();
     }
+    if (VERB("hog-as", 2)) return hog_as(one, atof(two), argc > 4 ? atof(argv[4]) : 0);
     if (VERB("spin", 1)) return spin(atof(one));
     if (VERB("lines", 2)) return lines(atol(one), atol(two));
     if (VERB("write", 2)) return write_file(one, two);
