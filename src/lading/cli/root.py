@@ -16,12 +16,17 @@ __all__ = ["COMMANDS", "app"]
 
 COMMANDS = {
     "serve": ("serve", "Serve task containers to others: the executor."),
-    "run": ("run", "Run a task once: a task folder, or an image."),
+    "run": ("run", "Run a task once: a task folder, an image, or task files."),
+    "templates": ("templates", "Show what a processing-container offers."),
     "ps": ("runs", "List the containers that Lading runs, and recent runs."),
     "logs": ("runs", "Show what a run's container prints."),
     "inspect": ("runs", "Show all that is known of a run."),
     "stop": ("removal", "Stop runs: their containers end and are removed."),
     "rm": ("removal", "Remove containers that nobody watches any more."),
+    "migrate": (
+        "migrate",
+        "Make a processing-container of a legacy container, which then runs unchanged in it.",
+    ),
     "doctor": ("doctor", "Say what works on this machine, what doesn't, and what to do."),
     "version": ("about", "Show the version."),
 }
