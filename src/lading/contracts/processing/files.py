@@ -7,13 +7,20 @@ with a warning, as such files are in use.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
-from lading.contracts.processing.positions import JsonError, Path, locate, parse, spell
-from lading.contracts.processing.rendering import RenderError, render
+from lading.contracts.processing.mistakes import in_words, real_path, shown
+from lading.contracts.processing.positions import (
+    JsonError,
+    Path,
+    json_kind,
+    locate,
+    parse,
+    spell,
+)
+from lading.contracts.processing.rendering import RenderError, origin, render
 from lading.errors import FileInvalid, InputError
 
 if TYPE_CHECKING:
@@ -27,18 +34,14 @@ __all__ = ["KINDS", "Finding", "Report", "check", "load_container", "load_task"]
 KINDS = ("pc", "task")
 """``processing-container.json`` and ``task.json``, by the names that `--schema` has for them."""
 ERROR, WARNING = "error", "warning"
-_LATER_NAMES = {"input", "output"}
-"""Other names of a channel's volume_source, in the documents."""
-_WANTED = {
-    "string_type": "a text",
-    "list_type": "a list",
-    "dict_type": "an object",
-    "model_type": "an object",
-    "model_attributes_type": "an object",
+_MOST = 500
+"""Findings of one file: whoever has that many has them for one reason."""
+_QUOTES = "a value with quotes in it ends a text: write {{ env.NAME | tojson }} without quotes"
+_FIXES = {
+    "templates": 'put the template into a list: "templates": [{"identifier": ..}]',
+    "taskTemplate": "name one of the image's templates (`lading templates IMAGE` lists them), or "
+    "write a whole one",
 }
-"""What pydantic's kinds of error say that there should be."""
-_DESCRIBED = {"ProcessingContainer", "TaskTemplate", "IOMount"}
-"""Models whose description the format asks for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,23 +148,59 @@ def check(
     report = Report(source, kind or "")
     try:
         rendered = text if environment is None else render(text, environment, custom)
-        value, twice = parse(rendered)
     except RenderError as error:
         report.findings.append(Finding(ERROR, error.message, line=error.line, fix=error.fix))
         return report
+    found = _Found(text, rendered)
+    try:
+        value, twice = parse(rendered)
     except JsonError as error:
-        where = "" if rendered.count("\n") == text.count("\n") else " (lines of the rendered text)"
-        report.findings.append(
-            Finding(ERROR, f"no valid JSON: {error.message}{where}", "", error.line, error.column)
-        )
-        return report
-    report.kind = kind or _kind_of(value)
-    _check_value(report, rendered, value)
-    for key in twice:
-        report.findings.append(
-            Finding(WARNING, f"the key {key!r} is twice in one object, the last one counts")
-        )
+        found.at(ERROR, f"no valid JSON: {error.message}", error.line, error.column)
+    else:
+        report.kind = kind or _kind_of(value)
+        report.model = _checked(value, report.kind, found)
+        for key, line, column in twice:
+            message = f"the key {shown(key)} is twice in one object; the last one counts"
+            found.at(WARNING, message, line, column)
+    report.findings = found.in_order()
     return report
+
+
+class _Found:
+    """The findings of a file, and where in it they are."""
+
+    def __init__(self, text: str, rendered: str) -> None:
+        self._text = text
+        self._rendered = rendered
+        self._findings: list[Finding] = []
+        self._left = 0
+
+    def at(self, severity: str, message: str, line: int, column: int) -> None:
+        """Add what was found at a place of the rendered text."""
+        begin, column_there = origin(self._text, self._rendered, line, column)
+        moved = (begin, column_there) != (line, column)
+        fix = _QUOTES if severity == ERROR and moved and "{{" in self._text else ""
+        if not begin:
+            message += f" (line {line} once rendered)"
+        self._findings.append(Finding(severity, message, "", begin, column_there, fix))
+
+    def add(self, severity: str, message: str, path: Path = (), fix: str = "") -> None:
+        """Add what was found at a value; errors come before warnings."""
+        if len(self._findings) >= _MOST:
+            self._left += 1
+            return
+        line, column = origin(self._text, self._rendered, *locate(self._rendered, path))
+        self._findings.append(Finding(severity, message, spell(path), line, column, fix))
+
+    def in_order(self) -> list[Finding]:
+        """List them in the order of the file."""
+        self._findings.sort(key=lambda finding: (finding.line, finding.column))
+        if self._left:
+            severity = (
+                WARNING if all(item.severity == WARNING for item in self._findings) else ERROR
+            )
+            self._findings.append(Finding(severity, f"... and {self._left} findings more"))
+        return self._findings
 
 
 def load_container(
@@ -204,45 +243,52 @@ def load_task(text: str, *, source: str, environment: Mapping[str, str]) -> tupl
 
 
 def _kind_of(value: Any) -> str:
-    if isinstance(value, dict):
-        if "templates" in value:
-            return "pc"
-        if "taskTemplate" in value or "image" in value:
-            return "task"
+    if not isinstance(value, dict):
+        return ""
+    if "templates" in value:
+        return "pc"
+    if "taskTemplate" in value or "image" in value:
+        return "task"
+    channels = [value.get("inputs"), value.get("outputs")]
+    if any("mounted_path" in item for one in channels if isinstance(one, list) for item in one
+           if isinstance(item, dict)):  # fmt: skip
+        return "pc"  # as its first version was: one template at the top
     return ""
 
 
-def _check_value(report: Report, text: str, value: Any) -> None:
-    from pydantic import ValidationError  # noqa: PLC0415  # 85 ms
-
-    def add(severity: str, message: str, path: Path = (), fix: str = "") -> None:
-        line, column = locate(text, path)
-        report.findings.append(Finding(severity, message, spell(path), line, column, fix))
-
+def _checked(value: Any, kind: str, found: _Found) -> BaseModel | None:
+    """Check what a file holds; None if it can't be used."""
     if not isinstance(value, dict):
-        add(ERROR, f"must be a JSON object, not {_json_kind(value)}")
-        return
-    if not report.kind:
-        add(
+        found.add(ERROR, f"must be a JSON object, not {json_kind(value)}")
+        return None
+    if not kind:
+        found.add(
             ERROR,
             "is neither a processing-container.json (it has no templates) nor a task.json "
             "(it has no image and no taskTemplate)",
             fix="say which it should be: --schema pc or --schema task",
         )
-        return
-    model = _model(report.kind)
+        return None
+    from pydantic import ValidationError  # noqa: PLC0415  # 85 ms
+
+    from lading.contracts.processing.deviations import deviations, doubts  # noqa: PLC0415
+
+    model = _model(kind)
+    checked, wrong = None, set()
     try:
-        report.model = model.model_validate(value)
+        checked = model.model_validate(value)
     except ValidationError as error:
         for detail in error.errors(include_url=False):
-            path = _real_path(value, detail["loc"])
-            add(ERROR, _in_words(detail), path)
-    for path, message in _deviations(model, value, ()):
-        add(WARNING, message, path)
-    if report.model is not None and report.kind == "pc":
-        for path, message in _doubtful(value):
-            add(WARNING, message, path)
-    report.findings.sort(key=lambda finding: (finding.line, finding.column))
+            path = real_path(value, detail)
+            found.add(ERROR, in_words(detail), path, _FIXES.get(spell(path), ""))
+            wrong.add(tuple(path))
+    for path, message in deviations(model, value, ()):
+        if tuple(path) not in wrong or message.startswith("has no"):
+            found.add(WARNING, message, path)
+    if checked is not None:
+        for path, message in doubts(kind, value):
+            found.add(WARNING, message, path)
+    return checked
 
 
 def _model(kind: str) -> type[BaseModel]:
@@ -255,120 +301,3 @@ def _model(kind: str) -> type[BaseModel]:
 
         return Task
     raise InputError("--schema", f"{kind!r} is no schema", fix=f"use one of {', '.join(KINDS)}")
-
-
-def _real_path(value: Any, location: tuple[str | int, ...]) -> Path:
-    """Leave out of a path what pydantic adds to it: the names of a union's members."""
-    path: list[str | int] = []
-    for position, step in enumerate(location):
-        last = position == len(location) - 1
-        if isinstance(value, dict) and isinstance(step, str):
-            if step not in value and not last:
-                continue
-            value = value.get(step)
-        elif isinstance(value, list) and isinstance(step, int) and step < len(value):
-            value = value[step]
-        else:
-            continue
-        path.append(step)
-    return path
-
-
-def _in_words(detail: Any) -> str:
-    given = detail.get("input")
-    kind, context = detail["type"], detail.get("ctx") or {}
-    if (wanted := _WANTED.get(kind)) is not None:
-        return f"must be {wanted}, not {_json_kind(given)}"
-    words = {
-        "missing": "is missing",
-        "string_too_short": "is empty",
-        "union_tag_invalid": "has a type that is neither docker nor k8s",
-        "value_error": str(context.get("error")),
-        "literal_error": f"must be {context.get('expected')}, not {given!r}",
-        "enum": f"must be {context.get('expected')}, not {given!r}",
-        "string_pattern_mismatch": f"{given!r} does not match {context.get('pattern')}",
-    }
-    message = detail["msg"]
-    return words.get(kind, f"{message[0].lower()}{message[1:]}, found {given!r}")
-
-
-def _json_kind(value: Any) -> str:
-    if value is None:
-        return "null"
-    kinds = {bool: "a boolean", int: "a number", float: "a number", str: "a text"}
-    return kinds.get(type(value), "a list" if isinstance(value, list) else "an object")
-
-
-# What breaks the letter, and is meant beyond doubt.
-
-
-def _deviations(
-    model: type[BaseModel], value: dict[str, Any], path: tuple[str | int, ...]
-) -> Iterator[tuple[Path, str]]:
-    """Walk over a value beside its model."""
-    fields = model.model_fields
-    if model.__name__ == "HostPathVolume" and "host_path" not in value:
-        if "local_path" in value:
-            yield (*path, "local_path"), "is called host_path by now"
-        return  # or a volume of a cluster, which has its own format
-    for name, inside in value.items():
-        here = (*path, name)
-        if name not in fields:
-            if not (name in _LATER_NAMES and "volume_source" in fields):
-                yield here, "the format has no such field; it is ignored"
-            continue
-        kind = fields[name].annotation
-        if _is_text(fields[name]) and not isinstance(inside, str):
-            yield here, f"should be a text; {_json_kind(inside)} is read as {_as_text(inside)!r}"
-        for inner in _models(kind):
-            if isinstance(inside, dict):
-                yield from _deviations(inner, inside, here)
-            elif isinstance(inside, list):
-                for index, item in enumerate(inside):
-                    if isinstance(item, dict):
-                        yield from _deviations(inner, item, (*here, index))
-    if model.__name__ in _DESCRIBED and not value.get("description"):
-        yield path, "has no description"
-
-
-def _is_text(known: Any) -> bool:
-    """Whether a field takes other things and makes texts of them."""
-    return known.annotation is str and any(
-        getattr(getattr(item, "func", None), "__name__", "") == "text_of" for item in known.metadata
-    )
-
-
-def _as_text(value: Any) -> str:
-    if isinstance(value, str):
-        return value
-    return "" if value is None else json.dumps(value)
-
-
-def _models(annotation: Any) -> list[type[BaseModel]]:
-    """Find the models in an annotation whose fields can be told: one, not several."""
-    from pydantic import BaseModel  # noqa: PLC0415
-
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    found = [model for inner in get_args(annotation) for model in _models(inner)]
-    return found if len(found) == 1 else []
-
-
-def _doubtful(value: dict[str, Any]) -> Iterator[tuple[Path, str]]:
-    """Find what is valid, and yet can't be meant."""
-    seen: set[str] = set()
-    for index, template in enumerate(value["templates"]):
-        path = ("templates", index)
-        identifier = template["identifier"]
-        if identifier in seen:
-            yield (*path, "identifier"), f"{identifier!r} is twice; the first one is used"
-        seen.add(identifier)
-        for position, env in enumerate(template.get("env") or ()):
-            choices, chosen = env.get("choices"), env.get("value")
-            if choices and _as_text(chosen) not in map(_as_text, choices):
-                yield (
-                    (*path, "env", position, "value"),
-                    f"{chosen!r} is not one of the choices",
-                )
-    if not value["templates"]:
-        yield ("templates",), "is empty: nothing can be run"

@@ -7,7 +7,7 @@ amounts of resources one by one, and the command as a whole (contract 2, "task.j
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from lading.contracts.processing.task import IOChannel, IOVolume, Task, TaskInstance
 from lading.contracts.processing.template import (
@@ -30,6 +30,7 @@ __all__ = [
     "unused_channels",
 ]
 
+_Named = TypeVar("_Named", bound=BaseEnv | IOVolume)
 _TRUTH = frozenset(("true", "false", "1", "0", "yes", "no", "on", "off"))
 
 
@@ -83,10 +84,11 @@ def merge_env(
 ) -> list[TaskTemplateEnv]:
     """Merge variables by name: the task's over the template's, others added at the end.
 
-    What the template says about a variable besides its value stays.
+    What the template says about a variable besides its value stays. Of several of one name in
+    one place, the first counts.
     """
-    merged = {item.name: item for item in template or ()}
-    for item in task or ():
+    merged = _by_name(template)
+    for item in _by_name(task).values():
         known = merged.get(item.name)
         merged[item.name] = (
             known.model_copy(update=item.model_dump(exclude_unset=True))
@@ -94,6 +96,13 @@ def merge_env(
             else TaskTemplateEnv(**item.model_dump(exclude_unset=True))
         )
     return list(merged.values())
+
+
+def _by_name(items: Iterable[_Named] | None) -> dict[str, _Named]:
+    found: dict[str, _Named] = {}
+    for item in items or ():
+        found.setdefault(item.name, item)
+    return found
 
 
 def merge_channels(
@@ -111,7 +120,7 @@ def merge_channels(
     InputError
         One has none.
     """
-    volumes = {item.name: item for item in task}
+    volumes = _by_name(task)
     merged = []
     for mount in template:
         volume = volumes.get(mount.name)

@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from json.decoder import scanstring  # type: ignore[attr-defined]  # as it is named since 2.7
 from typing import Any
 
-__all__ = ["JsonError", "Path", "locate", "parse", "spell"]
+__all__ = ["JsonError", "Path", "Repeated", "json_kind", "locate", "parse", "spell"]
 
 Path = Sequence[str | int]
 """From the root of a document to a value: ``("env", 0, "value")``."""
 
+Repeated = tuple[str, int, int]
+"""A key that an object has a second time: the key, and the line and column of it."""
+
+_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"\s*:?|[{}]')
 _SPACE = re.compile(r"[ \t\n\r]*")
 _decoder = json.JSONDecoder()
 
@@ -39,12 +43,12 @@ class JsonError(ValueError):
         self.column = column
 
 
-def parse(text: str) -> tuple[Any, list[str]]:
+def parse(text: str) -> tuple[Any, list[Repeated]]:
     """Read a JSON text.
 
     Returns
     -------
-    tuple of (Any, list of str)
+    tuple of (Any, list of Repeated)
         The value, and the keys that some object has more than once: the last of them counts.
 
     Raises
@@ -52,26 +56,60 @@ def parse(text: str) -> tuple[Any, list[str]]:
     JsonError
         It is none, or a number is no number.
     """
+    twice = False
 
     def whole(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        nonlocal twice
         found = dict(pairs)
-        if len(found) < len(pairs):
-            names = [name for name, _ in pairs]
-            twice.extend(name for name in found if names.count(name) > 1)
+        twice = twice or len(found) < len(pairs)
         return found
 
     def no_number(name: str) -> None:
-        line, column = _line_and_column(text, text.find(name))
-        raise JsonError(f"{name} is no number in JSON", line, column)
+        raise JsonError(f"{name} is no number in JSON", *_outside_texts(text, name))
 
-    twice: list[str] = []
     try:
         value = json.loads(text, object_pairs_hook=whole, parse_constant=no_number)
     except json.JSONDecodeError as error:
         raise JsonError(_in_words(error), error.lineno, error.colno) from None
     except RecursionError:
         raise JsonError("nested too deeply", 1, 1) from None
-    return value, twice
+    except JsonError:
+        raise
+    except ValueError:  # a whole number of more than 4300 digits
+        raise JsonError("a number that is too long", *_outside_texts(text, r"\d{4301,}")) from None
+    return value, list(_repeated(text)) if twice else []
+
+
+def _outside_texts(text: str, pattern: str) -> tuple[int, int]:
+    """Find what JSON has nowhere but in texts."""
+    for match in re.finditer(rf'"(?:[^"\\]|\\.)*"|({pattern})', text):
+        if match[1] is not None:
+            return _line_and_column(text, match.start())
+    return 1, 1
+
+
+def _repeated(text: str) -> Iterator[Repeated]:
+    """Find the keys that an object has already, in valid JSON."""
+    objects: list[set[str]] = []
+    for match in _TOKEN.finditer(text):
+        found = match[0]
+        if found == "{":
+            objects.append(set())
+        elif found == "}":
+            objects.pop()
+        elif found.endswith(":"):
+            key = json.loads(found[:-1])
+            if key in objects[-1]:
+                yield key, *_line_and_column(text, match.start())
+            objects[-1].add(key)
+
+
+def json_kind(value: Any) -> str:
+    """Name the kind of a JSON value for a person."""
+    if value is None:
+        return "null"
+    kinds = {bool: "a boolean", int: "a number", float: "a number", str: "a text"}
+    return kinds.get(type(value), "a list" if isinstance(value, list) else "an object")
 
 
 def locate(text: str, path: Path) -> tuple[int, int]:

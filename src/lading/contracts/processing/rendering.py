@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from jinja2.sandbox import SandboxedEnvironment
 
-__all__ = ["RenderError", "render"]
+__all__ = ["RenderError", "origin", "render"]
 
 _DELIMITERS = ("{{", "{%", "{#")
 
@@ -77,6 +77,36 @@ def render(
     except Exception as error:  # a template raises whatever Python does
         what = str(error) or type(error).__name__
         raise RenderError(f"can't be rendered: {what}", _line(error.__traceback__)) from None
+
+
+def origin(text: str, rendered: str, line: int, column: int) -> tuple[int, int]:
+    """Find where in a template something stands that is at some place of the rendered text.
+
+    Returns
+    -------
+    tuple of (int, int)
+        Line and column, counted from 1. In what an expression became: where the expression
+        begins. Both 0 where nobody knows, as lines came or went.
+    """
+    if text == rendered or not line:
+        return line, column
+    before, after = text.split("\n"), rendered.split("\n")
+    if len(before) != len(after):
+        return 0, 0
+    old, new = before[line - 1].rstrip("\r"), after[line - 1]
+    same = _alike(old, new)
+    behind = _alike(old[same:][::-1], new[same:][::-1])
+    if column - 1 <= same:
+        return line, column
+    if len(new) - (column - 1) <= behind:
+        return line, len(old) - len(new) + column
+    return line, same + 1
+
+
+def _alike(one: str, other: str) -> int:
+    """Count with how many characters alike two texts begin."""
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((at for at, (a, b) in pairs if a != b), min(len(one), len(other)))
 
 
 def _line(trace: TracebackType | None) -> int:

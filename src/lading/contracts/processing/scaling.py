@@ -30,6 +30,7 @@ __all__ = ["MARGIN", "Complexity", "Needs", "Requirement", "needs", "requirement
 MARGIN = 1.1
 """Over what a rule says that is needed."""
 _EXPRESSION = re.compile(r"^([-+]?\d*(?:\.\d+)?)\*?n(?:\*\*(\d+))?$")
+_MOST = 1 << 62
 _GPU_NAMES = ("nvidia.com/gpu", "gpu")
 
 
@@ -49,7 +50,7 @@ class Complexity:
         InputError
             Its complexity is no expression in n.
         """
-        if rule.complexity is None:
+        if rule.scale_factor is not None or rule.complexity is None:
             return cls(float(rule.scale_factor or 0))
         match = _EXPRESSION.fullmatch(rule.complexity)
         if match is None:
@@ -63,8 +64,11 @@ class Complexity:
         return cls(signs[factor] if factor in signs else float(factor), int(power or 1))
 
     def __call__(self, size: int) -> int:
-        """Return the bytes that an input of `size` bytes takes."""
-        return max(math.ceil(self.factor * float(size) ** self.power), 0)
+        """Return the bytes that an input of `size` bytes takes, at most 2**62."""
+        try:
+            return max(min(math.ceil(self.factor * float(size) ** self.power), _MOST), 0)
+        except OverflowError:
+            return _MOST if self.factor > 0 else 0
 
 
 @dataclass(frozen=True, slots=True)

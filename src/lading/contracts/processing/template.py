@@ -65,25 +65,24 @@ def _one(value: Any) -> Any:
     return 1 if value in ("1", 1) else value
 
 
-def _known_quantities(values: Mapping[str, Any]) -> dict[str, str]:
-    """Check amounts of resources; what has another unit is refused."""
-    checked = {}
-    for name, value in values.items():
-        if value is None:
-            continue
-        try:
-            quantity(value, name)
-        except InputError as error:
-            raise ValueError(
-                f"{error.message}; {error.fix}" if error.fix else error.message
-            ) from None
-        checked[name] = str(value)
-    return checked
+def _amount(value: Any) -> str | None:
+    """Check an amount of a resource; one in another unit is refused."""
+    if value is None:
+        return None
+    try:
+        quantity(value)
+    except InputError as error:
+        raise ValueError(f"{error.reason}; {error.fix}") from None
+    return str(value)
+
+
+def _said(values: Mapping[str, str | None]) -> dict[str, str]:
+    return {name: value for name, value in values.items() if value is not None}
 
 
 Text = Annotated[str, BeforeValidator(as_text)]
 """A text; whatever else stands there is written as one."""
-Quantities = Annotated[dict[str, str | int | float | None], AfterValidator(_known_quantities)]
+Quantities = Annotated[dict[str, Annotated[Any, AfterValidator(_amount)]], AfterValidator(_said)]
 ApiVersion = Annotated[Literal[1], BeforeValidator(_one)]
 Many = BeforeValidator(lambda value: [] if value is None else value)
 """Takes null for an empty list."""
@@ -172,6 +171,7 @@ class ScaleRule(_Model):
     complexity: str | None = Field(
         default=None,
         pattern=COMPLEXITY,
+        max_length=64,
         description="In place of scale_factor: an expression in n, the size in bytes, such as "
         "1.5n, 10*n or n**2.",
     )

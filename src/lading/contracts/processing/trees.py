@@ -1,8 +1,8 @@
 """Sizes of what lies in a directory: once through, however many files there are.
 
-Directories behind symbolic links are not entered, so links in a circle end nothing. A link to a
-file counts as the file where the link leads to something below the same directory: a container
-that sees only this directory can follow no other. Sockets, pipes and devices count nothing.
+As the original does it: directories behind symbolic links are not entered, so links in a circle
+end nothing; a link to a file counts as the file, wherever it is. Sockets, pipes and devices count
+nothing.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from fnmatch import translate
 from functools import cache
 from pathlib import Path
 
-__all__ = ["Amount", "amount", "files", "matching", "subdirectories"]
+__all__ = ["Amount", "amount", "entries", "files", "matching", "subdirectories"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +42,17 @@ def files(directory: Path) -> Iterator[tuple[str, int]]:
     tuple of (str, int)
         Path relative to `directory`, and size in bytes.
     """
+    return ((path, found.st_size) for path, found in entries(directory))
+
+
+def entries(directory: Path) -> Iterator[tuple[str, os.stat_result]]:
+    """Walk over the files below a directory as :func:`files` does.
+
+    Yields
+    ------
+    tuple of (str, os.stat_result)
+        Path relative to `directory`, and all that the file system says of the file.
+    """
     root = os.fspath(directory)
     waiting = [""]
     while waiting:
@@ -56,17 +67,10 @@ def files(directory: Path) -> Iterator[tuple[str, int]]:
                 try:
                     if entry.is_dir(follow_symlinks=False):
                         waiting.append(relative)
-                    elif entry.is_file(follow_symlinks=False):
-                        yield relative, entry.stat(follow_symlinks=False).st_size
-                    elif entry.is_symlink() and _leads_inside(entry.path, root):
-                        yield relative, entry.stat().st_size
+                    elif entry.is_file():
+                        yield relative, entry.stat()
                 except OSError:
                     continue
-
-
-def _leads_inside(link: str, root: str) -> bool:
-    target = os.path.realpath(link, strict=True)
-    return os.path.isfile(target) and target.startswith(os.path.realpath(root) + os.sep)  # noqa: PTH113
 
 
 def amount(directory: Path) -> Amount:
@@ -79,13 +83,20 @@ def amount(directory: Path) -> Amount:
 
 
 def subdirectories(directory: Path) -> list[Path]:
-    """List the directories directly below one, links to others left out, sorted by name."""
+    """List the directories directly below one, also behind links, sorted by name."""
     try:
         with os.scandir(directory) as entries:
-            names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+            found = sorted(entry.name for entry in entries if _is_directory(entry))
     except OSError:
         return []
-    return [directory / name for name in sorted(names)]
+    return [directory / name for name in found]
+
+
+def _is_directory(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link in a circle
+        return False
 
 
 @cache
