@@ -23,10 +23,7 @@ COMMANDS = {
     "inspect": ("runs", "Show all that is known of a run."),
     "stop": ("removal", "Stop runs: their containers end and are removed."),
     "rm": ("removal", "Remove containers that nobody watches any more."),
-    "migrate": (
-        "migrate",
-        "Make a processing-container of a legacy container, which then runs unchanged in it.",
-    ),
+    "migrate": ("migrate", "Make a processing-container of a legacy container."),
     "doctor": ("doctor", "Say what works on this machine, what doesn't, and what to do."),
     "version": ("about", "Show the version."),
 }
