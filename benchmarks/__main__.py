@@ -7,6 +7,7 @@ import dataclasses
 import json
 import resource
 import signal
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ from benchmarks.executor import ExecutorError
 from benchmarks.figures import PROMISES, Figure, table
 from benchmarks.load import LoadError
 from benchmarks.memory import memory_figure
+from benchmarks.oneshot import run_figure, validate_figure
 from benchmarks.setting import Setting, open_setting
 from benchmarks.warm import warm_figures
 
@@ -44,7 +46,7 @@ def _measured(names: set[str], work: Callable[[], Iterator[Figure]]) -> list[Fig
     found: list[Figure] = []
     try:
         found.extend(work())
-    except (ApiError, ExecutorError, LoadError, OSError) as error:
+    except (ApiError, ExecutorError, LoadError, OSError, subprocess.SubprocessError) as error:
         missing = names - {figure.name for figure in found}
         found += [Figure(name, None, str(error), failed=True) for name in sorted(missing)]
     return found
@@ -56,6 +58,8 @@ def _run(setting: Setting, wanted: set[str]) -> list[Figure]:
     figures += _measured(cold, lambda: cold_figures(setting, cold))
     figures += _measured(wanted & {"spare"}, lambda: iter([spare_figure(setting)]))
     figures += _measured(wanted & {"memory"}, lambda: iter([memory_figure(setting)]))
+    figures += _measured(wanted & {"run"}, lambda: run_figure(setting))
+    figures += _measured(wanted & {"validate"}, lambda: validate_figure(setting))
     return sorted(figures, key=lambda figure: list(PROMISES).index(figure.name))
 
 

@@ -15,7 +15,7 @@ from benchmarks.executor import Executor, ExecutorError
 from benchmarks.figures import Figure
 from benchmarks.setting import Setting
 
-__all__ = ["cold_figures", "spare_figure"]
+__all__ = ["cold_figures", "in_turn", "spare_figure"]
 
 _REQUEST = request_bytes(b"hello")
 _EIGHT = 8
@@ -33,7 +33,7 @@ def cold_figures(setting: Setting, wanted: set[str]) -> Iterator[Figure]:
             yield _eight(setting, executor)
 
 
-def _pairs(
+def in_turn(
     rounds: int, ours: Callable[[], float], floor: Callable[[], float]
 ) -> tuple[list[float], list[float]]:
     """Measure both in turn, each as often first as the other; the first pair is thrown away."""
@@ -65,7 +65,7 @@ def _cold(setting: Setting, executor: Executor) -> Figure:
 
     rounds = setting.rounds(20, 5)
     setting.say(f"cold: {rounds} pairs")
-    mine, engines = _pairs(rounds, ours, floor)
+    mine, engines = in_turn(rounds, ours, floor)
     return _ratio("cold", mine, engines)
 
 
@@ -130,7 +130,7 @@ def _eight(setting: Setting, executor: Executor) -> Figure:
 
         rounds = setting.rounds(9, 3)
         setting.say(f"eight: {rounds} pairs")
-        return _ratio("eight", *_pairs(rounds, ours, floor))
+        return _ratio("eight", *in_turn(rounds, ours, floor))
 
 
 def _task(image: str) -> dict[str, Any]:

@@ -51,6 +51,8 @@ PROMISES = {
         Promise("spare", "cold start with a spare ready", "ms", 30, 15),
         Promise("eight", "8 tasks cold at once / the engine's own 8", "", 1.3, 1.1),
         Promise("memory", "resident, 50 warm containers, 1,000 waiting", "MB", 150, 90),
+        Promise("run", "lading run --watch / docker run --rm", "", 2.0, 1.5),
+        Promise("validate", "lading validate / the original's time for it", "", 0.45, 0.25),
     )
 }
 
