@@ -54,9 +54,9 @@ def migrate(
     """Make a processing-container of a legacy container.
 
     Looks into the image, without running it, for the scripts that it starts and the variables that
-    they read. Its program then runs unchanged. Writes a folder: a drafted processing-container.json, a Dockerfile FROM the old
-    image, an adapter between channels and the old layout, a task.json, and a README.md that says
-    what was found, and what to check by hand.
+    they read. Its program then runs unchanged. Writes a folder: a drafted
+    processing-container.json, a Dockerfile FROM the old image, an adapter between channels and the
+    old layout, a task.json, and a README.md that says what was found, and what to check by hand.
     """
     wish = _Wish(image, inputs, outputs, folder, name)
     options = engine_options(engine)

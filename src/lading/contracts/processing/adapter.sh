@@ -249,8 +249,10 @@ trap 'forward QUIT' QUIT
 trap 'forward TERM' TERM
 trap 'forward USR1' USR1
 trap 'forward USR2' USR2
-# exec: a program that is called as one of our functions is none. <&0: it would have /dev/null.
-exec "$@" <&0 &
+# exec: a program that is called as one of our functions is none. 3: a shell gives what it starts in
+# the background /dev/null to read, before it looks at what else is said about that.
+exec 3<&0
+exec "$@" <&3 3<&- &
 program=$!
 [ -z "$pending" ] || kill -s "$pending" "$program" 2>/dev/null
 wait "$program"
