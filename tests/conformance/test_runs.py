@@ -157,6 +157,20 @@ async def test_a_program_that_fails(task: Task) -> None:
     assert (task.record().state, task.record().exit_code) == (RunState.FAILED, 7)
 
 
+async def test_a_run_whose_end_was_asked_for_is_cancelled(task: Task) -> None:
+    it = await task.start("sleep", "60000", readiness=None)
+    assert not it.stopped
+    assert await asyncio.to_thread(task.records.mark_stopping, it.run_id)
+    assert (task.record().state, it.stopped) == (RunState.STOPPING, True)
+    await it.container.stop(10)
+    await it.wait()
+    await it.close()
+    run = task.record()
+    assert (run.state, run.exit_code, run.error) == (RunState.CANCELLED, 143, "stopped by hand")
+    assert not await asyncio.to_thread(task.records.mark_stopping, it.run_id)
+    assert task.record().state is RunState.CANCELLED
+
+
 async def test_the_mark_on_stderr_before_the_port(task: Task) -> None:
     it = await task.start("serve", "--stderr", "--mark-first", "--listen-ms", "150")
     assert await post(it, {}) == (200, b"{}")

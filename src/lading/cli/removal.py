@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Annotated
 
@@ -41,12 +42,14 @@ def stop(
 ) -> None:
     """Stop runs: their containers end and are removed.
 
-    Whoever watches a run removes its container and writes down how it ended; where nobody does,
-    this command does.
+    Whoever watches a run removes its container and writes down that it was cancelled; where nobody
+    does, this command does.
     """
 
     async def one(opened: Engine, records: Records, target: Target) -> None:
         name = _container(target)
+        if target.run is not None:
+            await asyncio.to_thread(records.mark_stopping, target.run.id)
         try:
             container = await opened.container(name)
             await container.stop(grace)

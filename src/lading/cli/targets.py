@@ -18,7 +18,7 @@ from lading.settings import EngineOptions, state_directory
 
 __all__ = ["Target", "find", "ours", "owner_is_dead", "places", "record_of"]
 
-OPEN = (RunState.STARTING, RunState.RUNNING)
+OPEN = (RunState.STARTING, RunState.RUNNING, RunState.STOPPING)
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ from lading.errors import (
     ContainerNotFound,
     EngineUnreachable,
     LadingError,
+    RecordError,
     RunError,
 )
 from lading.run.accounting import Accounting
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
 __all__ = ["Running", "running", "start"]
 
 _ENGINE_PATIENCE = 60.0
-"""Seconds that an engine may be away while a container runs, before the container is given up."""
+"""Seconds that an engine may be away while a container runs, before it is given up."""
 _LATE = 1.0
 """Seconds to wait for what comes just after the end: the exit's reason, the last log lines."""
 _METER_DELAY = 0.25
@@ -146,6 +147,14 @@ class Running:
         with contextlib.suppress(ContainerNotFound):
             await self._meter.look()
         return self._meter.last
+
+    @property
+    def stopped(self) -> bool:
+        """Whether somebody asked for its end by its record, as ``lading stop`` does."""
+        with contextlib.suppress(RecordError):
+            if self._records is not None:
+                return self._records.get(self.run_id).state is RunState.STOPPING
+        return False
 
     async def explain(self, timeout: float = _LATE) -> LadingError | None:
         """Say why it ended, if it has or does within `timeout` seconds; None if it runs.
@@ -304,8 +313,9 @@ class Running:
         end = None if lost else self.exited.result()
         if isinstance(lost, ContainerLost) and not ran:
             state, error = state or RunState.LOST, error or lost.message
-        used = self._meter.last
-        peak = used.memory_peak
+        if self.stopped:
+            state, error = RunState.CANCELLED, error or "stopped by hand"
+        used, peak = self._meter.last, self._meter.last.memory_peak
         out_of_memory = end is not None and end.out_of_memory
         if out_of_memory:
             peak = max(peak, self.spec.limits.memory or 0)

@@ -8,8 +8,6 @@ several Lading processes share. The statements are in ``records.sql``, the writi
 from __future__ import annotations
 
 import asyncio
-import enum
-import os
 import time
 from dataclasses import dataclass, field, fields
 from functools import cache
@@ -18,7 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from lading.errors import RecordError, RecordNotFound
+from lading.run.ids import first_id, new_id
 from lading.run.journal import Journal, OnError, Operation
+from lading.run.states import Kind, RunState
 
 __all__ = ["Kind", "Records", "Run", "RunState", "new_id", "records_path"]
 
@@ -27,26 +27,6 @@ _VERSION = 1
 _COALESCE = 0.02
 """Seconds that the beginning of a call may wait for company: most calls are over by then, and cost
 one statement in all."""
-
-
-class RunState(enum.StrEnum):
-    """Where a run is."""
-
-    STARTING = "starting"
-    RUNNING = "running"
-    SUCCEEDED = "succeeded"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-    LOST = "lost"
-    """Whoever watched it died, or somebody removed its container."""
-
-
-class Kind(enum.StrEnum):
-    """What was run."""
-
-    CONTAINER = "container"
-    CALL = "call"
-    """One request, served by a container that serves many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,30 +88,6 @@ class Run:
 _COLUMN = {item.name: position for position, item in enumerate(fields(Run))}
 _values = attrgetter(*_COLUMN)
 _CHANGEABLE = frozenset(_COLUMN) - {"id", "kind", "contract", "owner", "created"}
-_DIGITS = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32: no i, l, o, u
-_PAIRS = [high + low for high in _DIGITS for low in _DIGITS]
-_last_id = 0
-
-
-def new_id() -> str:
-    """Make an id: 16 characters of base 32, unique, and sorted by the time they were made.
-
-    42 bits of milliseconds, then 38 bits that are random once a millisecond and counted up in it.
-    """
-    global _last_id  # noqa: PLW0603
-    now = int(time.time() * 1000)
-    if _last_id >> 38 >= now:
-        _last_id += 1
-    else:
-        _last_id = now << 38 | int.from_bytes(os.urandom(5), "big") >> 2
-    value = _last_id
-    return "".join([_PAIRS[value >> shift & 1023] for shift in range(70, -1, -10)])
-
-
-def _first_id(moment: float) -> str:
-    """Return an id that sorts before all that are made from then on."""
-    value = max(int(moment * 1000), 0) << 38
-    return "".join([_PAIRS[value >> shift & 1023] for shift in range(70, -1, -10)])
 
 
 def records_path(state_directory: Path) -> Path:
@@ -368,7 +324,7 @@ class Records:
             The file can't be read.
         """
         self.flush()
-        wanted = {"state": state, "kind": kind, "since": _first_id(since), "limit": limit}
+        wanted = {"state": state, "kind": kind, "since": first_id(since), "limit": limit}
         return [_run(row) for row in self._journal.read(_statements()["list"], wanted)]
 
     def open_owners(self) -> set[str]:
@@ -398,6 +354,21 @@ class Records:
         values = {"owner": owner, "now": time.time(), "error": error}
         return self._journal.do(_statements()["lost"], values)
 
+    def mark_stopping(self, run_id: str) -> bool:
+        """Note that somebody asks for the end of a run; may wait, for any thread.
+
+        Returns
+        -------
+        bool
+            Whether it had not ended.
+
+        Raises
+        ------
+        RecordError
+            It can't be written.
+        """
+        return self._journal.do(_statements()["stopping"], {"id": run_id}) > 0
+
     def prune(self, *, older_than: float, keep: int | None = None) -> int:
         """Forget ended runs; may wait, for any thread.
 
@@ -418,7 +389,7 @@ class Records:
         RecordError
             They can't be deleted.
         """
-        values = {"before": _first_id(time.time() - older_than), "keep": keep}
+        values = {"before": first_id(time.time() - older_than), "keep": keep}
         return self._journal.do(_statements()["prune"], values)
 
     def close(self) -> None:

@@ -48,6 +48,9 @@ ORDER BY id DESC LIMIT :limit;
 -- name: open_owners
 SELECT DISTINCT owner FROM run WHERE finished IS NULL;
 
+-- name: stopping
+UPDATE run SET state = 'stopping' WHERE id = :id AND finished IS NULL;
+
 -- name: lost
 UPDATE run SET state = 'lost', finished = :now, error = :error
 WHERE owner = :owner AND finished IS NULL;
