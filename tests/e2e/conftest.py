@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import io
 import tarfile
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
 from tests.images.build import ensure_probe
+from tests.support.command_line import Cli
 from tests.support.executors import ExecutorProcess, executor_process
 
 from lading import EngineOptions, open_engine
@@ -43,6 +44,17 @@ async def engine(engine_host: str) -> AsyncIterator[Engine]:
 def probe(engine_host: str) -> str:
     """The image of a task that does as its input says."""
     return ensure_probe(engine_host)
+
+
+@pytest.fixture
+def lading(engine_host: str, tmp_path: Path) -> Iterator[Cli]:
+    """The command line; what it left behind fails the test, and is removed."""
+    cli = Cli(engine_host, tmp_path / "state")
+    yield cli
+    left = cli.left()
+    if left:
+        cli("rm", "--all")
+    assert left == set()
 
 
 @pytest.fixture

@@ -7,104 +7,14 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 import pytest
-from tests.images.build import ensure_probe
 from tests.support import engines
+from tests.support.command_line import Cli, failed, lines_until
 from tests.support.printed import ROOT
-
-Done = subprocess.CompletedProcess[bytes]
-
-
-@dataclass(frozen=True)
-class Cli:
-    """`lading` on one engine, with records of its own."""
-
-    engine: str
-    state: Path
-
-    @property
-    def env(self) -> dict[str, str]:
-        return {**os.environ, "LADING_STATE": str(self.state), "LADING_ENGINE": self.engine}
-
-    def __call__(self, *arguments: str | bytes, stdin: bytes = b"") -> Done:
-        return subprocess.run(
-            [sys.executable, "-m", "lading", *arguments],
-            input=stdin,
-            capture_output=True,
-            timeout=90,
-            check=False,
-            env=self.env,
-        )
-
-    def json(self, *arguments: str) -> Any:
-        done = self(*arguments, "--json")
-        assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout)
-
-    @contextlib.contextmanager
-    def started(self, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
-        """A process that runs meanwhile; its pipes are binary."""
-        with subprocess.Popen(
-            [sys.executable, "-m", "lading", *arguments],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=self.env,
-        ) as process:
-            try:
-                yield process
-            finally:
-                if process.poll() is None:
-                    process.kill()
-
-    def left(self) -> set[str]:
-        """Ids of the containers and networks whose owner keeps its lock in our directory."""
-        _, containers = engines.call(self.engine, "GET", "/containers/json?all=1")
-        _, networks = engines.call(self.engine, "GET", "/networks")
-        return {
-            str(item["Id"])
-            for item in [*containers, *networks]
-            if (item.get("Labels") or {}).get("lading.lock", "").startswith(str(self.state))
-        }
-
-    def recorded(self, *arguments: str) -> Any:
-        """What `ps --all` says of our runs: others' tests may use the same engine meanwhile."""
-        ours = {None, *self.left()}
-        return [r for r in self.json("ps", "-a", *arguments) if r["container_id"] in ours]
-
-    def running(self) -> Any:
-        """What `ps` says of the one container of ours."""
-        (container,) = self.left()
-        (run,) = [item for item in self.json("ps") if item["container_id"] == container]
-        return run
-
-
-@pytest.fixture
-def lading(engine_host: str, tmp_path: Path) -> Iterator[Cli]:
-    """The command line; what it left behind fails the test, and is removed."""
-    cli = Cli(engine_host, tmp_path / "state")
-    yield cli
-    left = cli.left()
-    if left:
-        cli("rm", "--all")
-    assert left == set()
-
-
-@pytest.fixture
-def probe(engine_host: str) -> str:
-    """The image of a task that does as its input says."""
-    return ensure_probe(engine_host)
-
-
-Build = Callable[[str], Path]
 
 
 @pytest.fixture
@@ -125,16 +35,6 @@ def folder(tmp_path: Path, probe: str, engine_host: str) -> Iterator[Path]:
     with contextlib.suppress(Exception):
         tag = default_tag(read_folder(made))
         engines.call(engine_host, "DELETE", f"/images/{quote(tag, safe='')}?force=1")
-
-
-def lines_until(stream: Any, word: bytes) -> list[bytes]:
-    """Read lines up to the one with this word: an event, and no time that passes."""
-    lines = []
-    for line in stream:
-        lines.append(line)
-        if word in line:
-            return lines
-    raise AssertionError(f"{word!r} never came: {lines!r}")
 
 
 # run: what comes out.
@@ -237,16 +137,6 @@ def test_an_enclaves_calls(lading: Cli, probe: str, tmp_path: Path) -> None:
 
 
 # run: what goes wrong.
-
-
-def failed(done: Done, code: int, *says: str) -> None:
-    text = done.stderr.decode()
-    assert done.returncode == code, text
-    assert done.stdout == b""
-    assert "error: " in text
-    assert "Traceback" not in text
-    for words in says:
-        assert words in text
 
 
 def test_failures_have_their_exit_codes(lading: Cli, probe: str) -> None:

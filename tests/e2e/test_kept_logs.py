@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from tests.e2e.conftest import both_engines
-from tests.e2e.test_cli import Cli
+from tests.support.command_line import Cli
 
 from lading.engine import ContainerSpec, Engine, LogChunk, Network
 from lading.run.kept_logs import KeptLog

@@ -16,6 +16,7 @@ import sys
 import tarfile
 import tempfile
 import urllib.parse
+from collections.abc import Mapping, Sequence
 
 NAME = "lading-test/probe:1"
 
@@ -76,19 +77,59 @@ def ensure_probe(docker_host: str) -> str:
         "LABEL lading.test=probe",
         f"LABEL lading.test.source={version}",
     ]
-    # The tag goes with the name: Podman 4.3 ignores a separate `tag`.
-    query = urllib.parse.urlencode({"fromSrc": "-", "repo": NAME, "changes": changes}, doseq=True)
-    status, body = _call(
-        docker_host, "POST", f"/images/create?{query}", _root_file_system(compile_probe())
-    )
-    # Both engines may report a failure in the stream of a reply that began with 200.
-    if status != 200 or b'"error"' in body:
-        text = body.decode(errors="replace").strip()
-        raise ProbeError(f"{docker_host} did not take the image {NAME}: {status} {text}")
+    _import(docker_host, NAME, _root_file_system(compile_probe()), changes)
     if old is not None:
         # Nameless now. It stays where a container still uses it, so the reply doesn't matter.
         _call(docker_host, "DELETE", f"/images/{old['Id']}")
     return NAME
+
+
+def make_image(
+    docker_host: str, name: str, files: Mapping[str, bytes], changes: Sequence[str] = ()
+) -> str:
+    """Make an image that is the probe with more files in it; who makes it removes it.
+
+    Parameters
+    ----------
+    docker_host
+        As for `ensure_probe`.
+    name
+        With its tag, as `lading-test/reader:1`.
+    files
+        Contents by path, relative to the root.
+    changes
+        More lines as of a Dockerfile: `USER 1000`.
+
+    Returns
+    -------
+    str
+        Its id, `sha256:...`.
+
+    Raises
+    ------
+    ProbeError
+        No compiler, or the engine refused the image.
+    """
+    own = ['ENTRYPOINT ["/probe"]', "ENV PROBE=1", "LABEL lading.test=image"]
+    archive = _root_file_system(compile_probe(), files)
+    _import(docker_host, name, archive, [*own, *changes])
+    image: str = json.loads(_call(docker_host, "GET", f"/images/{name}/json")[1])["Id"]
+    return image
+
+
+def remove_image(docker_host: str, name: str) -> None:
+    """Remove an image, by its name or id, if it is there."""
+    _call(docker_host, "DELETE", f"/images/{name}?force=1")
+
+
+def _import(docker_host: str, name: str, archive: bytes, changes: list[str]) -> None:
+    # The tag goes with the name: Podman 4.3 ignores a separate `tag`.
+    query = urllib.parse.urlencode({"fromSrc": "-", "repo": name, "changes": changes}, doseq=True)
+    status, body = _call(docker_host, "POST", f"/images/create?{query}", archive)
+    # Both engines may report a failure in the stream of a reply that began with 200.
+    if status != 200 or b'"error"' in body:
+        text = body.decode(errors="replace").strip()
+        raise ProbeError(f"{docker_host} did not take the image {name}: {status} {text}")
 
 
 def compile_probe() -> pathlib.Path:
@@ -136,7 +177,7 @@ def _source_hash() -> str:
     ]
 
 
-def _root_file_system(program: pathlib.Path) -> bytes:
+def _root_file_system(program: pathlib.Path, more: Mapping[str, bytes] | None = None) -> bytes:
     """The image's files as a tar archive."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
@@ -148,6 +189,7 @@ def _root_file_system(program: pathlib.Path) -> bytes:
             ("probe", program.read_bytes(), 0o755),
             ("data/hello.txt", b"hello\n", 0o644),
             ("etc/passwd", _PASSWD.encode(), 0o644),
+            *((path, content, 0o644) for path, content in (more or {}).items()),
         ):
             entry = tarfile.TarInfo(name)
             entry.size, entry.mode = len(content), mode
