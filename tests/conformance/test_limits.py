@@ -20,6 +20,23 @@ async def test_memory_beyond_the_limit_is_told_as_such(make: Make) -> None:
     assert end.out_of_memory
 
 
+async def test_more_are_killed_for_memory_than_the_kernel_explains(
+    make: Make, engine_kind: str
+) -> None:
+    """Of ten in five seconds it names the group, of the others only the victims."""
+
+    async def one() -> None:
+        container = await make("hog", str(64 << 20), limits=Limits(memory=8 << 20))
+        end = await container.wait()
+        assert (end.code, end.out_of_memory) == (137, True)
+        await container.remove()
+
+    for _ in range(1 if engine_kind == "fake" else 4):
+        async with asyncio.TaskGroup() as group:
+            for _ in range(4):
+                group.create_task(one())
+
+
 async def test_memory_below_the_limit(make: Make) -> None:
     container = await make(limits=Limits(memory=64 << 20))
     await ready(container)

@@ -6,7 +6,11 @@ at all. The kernel's log has them, with the group's path, in which both write th
 where it can't be read, Docker's own events still tell it a moment later. Where neither does,
 nothing is claimed: exit code 137 alone is a kill by anybody.
 
-Source: ``mm/oom_kill.c``, ``dump_oom_victim``; Documentation/ABI/testing/dev-kmsg.
+The kernel names the group of ten kills in five seconds, and of any more tells the victims only. A
+container that was killed when such a victim was, and that can have been its size, is taken for it.
+
+Source: ``mm/oom_kill.c``, ``dump_oom_victim`` and ``__oom_kill_process``;
+Documentation/ABI/testing/dev-kmsg.
 """
 
 from __future__ import annotations
@@ -14,6 +18,9 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
+import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from lading.engine.docker_errors import Call, Thing
@@ -24,12 +31,20 @@ from lading.engine.spec import ContainerInfo
 if TYPE_CHECKING:
     from lading.engine.docker_api import Api
 
-__all__ = ["OomJudge"]
+__all__ = ["OomJudge", "tells"]
 
 _KILLED = 137
 _LATE_SECONDS = 1
 _LOG = "/dev/kmsg"
 _RECORD = 8192
+_GROUP = b"oom_memcg="
+_EXPLAINED = re.compile(rb"oom_memcg=.*,pid=(\d+),")
+_VICTIM = re.compile(
+    rb"^\d+,\d+,(\d+),[^;]*;Memory cgroup out of memory: Killed process (\d+) .*"
+    rb"anon-rss:(\d+)kB"
+)
+_CLOCKS = 2.0
+"""Seconds by which the kernel log's clock may differ from the engine's."""
 
 
 class OomJudge:
@@ -56,9 +71,10 @@ class OomJudge:
         if self._counts and info.exit.code == 0:
             return False
         if self._local:
-            found = await asyncio.to_thread(_in_kernel_log, info.id)
-            if found is not None:
-                return found
+            records = await asyncio.to_thread(_kernel_log)
+            if records is not None:
+                booted = time.time() - time.monotonic()
+                return tells(records, info, booted)
         if self._counts and info.exit.code == _KILLED:
             return await self._in_events(info)
         return False
@@ -77,22 +93,53 @@ class OomJudge:
         return False
 
 
-def _in_kernel_log(container: str) -> bool | None:
-    """Whether the kernel tells of it; None where we may not read what it tells."""
-    wanted = container.encode()
+def tells(records: Sequence[bytes], info: ContainerInfo, booted: float) -> bool:
+    """Whether the kernel's log tells that it killed something in a container for memory.
+
+    Parameters
+    ----------
+    records : sequence of bytes
+        As ``/dev/kmsg`` gives them.
+    info : ContainerInfo
+        Of a container that has ended.
+    booted : float
+        When the clock of the records was zero, in seconds since 1970.
+    """
+    wanted = info.id.encode()
+    groups = [record for record in records if _GROUP in record]
+    if any(wanted in record.split(_GROUP)[1] for record in groups):
+        return True
+    if info.exit is None or info.exit.code != _KILLED or info.limits.memory is None:
+        return False
+    explained = {match[1] for record in groups if (match := _EXPLAINED.search(record))}
+    end = info.exit.finished.timestamp() - booted
+    for record in records:
+        match = _VICTIM.match(record)
+        if match is None or match[2] in explained:
+            continue
+        # Files that it has mapped may be another group's.
+        own = int(match[3]) * 1024
+        if abs(int(match[1]) / 1e6 - end) <= _CLOCKS and own <= info.limits.memory:
+            return True
+    return False
+
+
+def _kernel_log() -> list[bytes] | None:
+    """Read what the kernel tells of kills for memory; None where we may not."""
     try:
         fd = os.open(_LOG, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
         return None
+    found = []
     try:
         while True:
             try:
                 record = os.read(fd, _RECORD)
             except BrokenPipeError:  # overwritten while we read: go on with the next
                 continue
-            if b"oom_memcg=" in record and wanted in record.split(b"oom_memcg=")[1]:
-                return True
+            if _GROUP in record or _VICTIM.match(record):
+                found.append(record)
     except OSError:  # EAGAIN: that was the last
-        return False
+        return found
     finally:
         os.close(fd)
