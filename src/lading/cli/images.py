@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +15,7 @@ if TYPE_CHECKING:
     from lading.engine import Engine, ImageInfo
     from lading.run.records import Records
 
-__all__ = ["fetch", "sweep_quietly"]
+__all__ = ["build", "fetch", "sweep_quietly"]
 
 
 async def fetch(engine: Engine, name: str, pull: Pull) -> ImageInfo:
@@ -33,6 +35,25 @@ async def fetch(engine: Engine, name: str, pull: Pull) -> ImageInfo:
         from lading.run.images import pull_if_absent  # noqa: PLC0415
 
         return await pull_if_absent(engine, name, progress)
+
+
+async def build(
+    engine: Engine, folder: Path, *, tag: str, args: Mapping[str, str], labels: Mapping[str, str]
+) -> ImageInfo:
+    """Build the image of a folder, with progress.
+
+    Raises
+    ------
+    BuildFailed
+        With the builder's last lines.
+    """
+    from lading.run.build_context import archive  # noqa: PLC0415
+
+    context = await asyncio.to_thread(archive, folder)
+    with printing.Live(f"build {tag}") as live:
+        return await engine.build(
+            context, tag, args=args, labels=labels, progress=printing.layers(live)
+        )
 
 
 async def sweep_quietly(engine: Engine, state: Path, records: Records) -> None:

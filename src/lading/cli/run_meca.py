@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from lading.cli import failures, loop, printing
-from lading.cli.images import fetch, sweep_quietly
+from lading.cli.images import build, fetch, sweep_quietly
 from lading.cli.loop import Signals
 from lading.errors import LadingError, NotReady, RunError, TimedOut
 from lading.settings import EngineOptions, state_directory
@@ -129,19 +129,15 @@ async def _image(engine: Engine, wish: Wish) -> ImageInfo:
 
 
 async def _build(engine: Engine, wish: Wish, folder: TaskFolder) -> ImageInfo:
-    from lading.contracts.meca.context import archive  # noqa: PLC0415
     from lading.contracts.meca.folder import default_tag  # noqa: PLC0415
 
-    tag = wish.options.tag or default_tag(folder)
-    context = await asyncio.to_thread(archive, folder.path)
-    with printing.Live(f"build {tag}") as live:
-        return await engine.build(
-            context,
-            tag,
-            args=wish.build_args,
-            labels={"lading.task": folder.name},
-            progress=printing.layers(live),
-        )
+    return await build(
+        engine,
+        folder.path,
+        tag=wish.options.tag or default_tag(folder),
+        args=wish.build_args,
+        labels={"lading.task": folder.name},
+    )
 
 
 def _show_log(chunk: LogChunk) -> None:

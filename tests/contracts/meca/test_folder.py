@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from lading.contracts.meca.context import Ignore, archive
 from lading.contracts.meca.folder import CONTENTS, default_tag, read_folder
 from lading.errors import ConfigError
+from lading.run.build_context import Ignore, archive
 from lading.units import MIB
 
 

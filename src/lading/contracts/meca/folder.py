@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 
 from lading.contracts.meca.request import TaskLimits, read_limits
 from lading.errors import ConfigError, InputError
+from lading.run.build_context import trial_tag
 
 __all__ = ["TaskFolder", "default_tag", "read_folder"]
 
@@ -26,7 +27,6 @@ CONTENTS = (RECIPE, "src", NAME, DESCRIPTION, EXAMPLE_INPUT, EXAMPLE_OUTPUT, CON
 
 _MOST = 256 << 20
 """Bytes of a file that is read into memory."""
-_NOT_IN_TAG = re.compile(r"[^a-z0-9]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +99,7 @@ def read_folder(folder: Path) -> TaskFolder:
 
 def default_tag(folder: TaskFolder) -> str:
     """Name the image that is built from a folder for trying it out: ``lading-task/<name>:dev``."""
-    stem = _NOT_IN_TAG.sub("-", folder.name.lower()).strip("-")[:100].strip("-")
-    return f"lading-task/{stem or 'task'}:dev"
+    return trial_tag(folder.name)
 
 
 def _is_there(path: Path) -> bool:

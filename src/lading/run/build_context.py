@@ -17,9 +17,10 @@ from pathlib import Path
 
 from lading.errors import ConfigError
 
-__all__ = ["Ignore", "archive"]
+__all__ = ["Ignore", "archive", "trial_tag"]
 
 IGNORE_FILE = ".dockerignore"
+_NOT_IN_TAG = re.compile(r"[^a-z0-9]+")
 _ALWAYS = ("Dockerfile", IGNORE_FILE)
 """Sent even if they are left out: the builder needs them."""
 
@@ -181,3 +182,9 @@ def _add(tar: tarfile.TarFile, path: str, entry: os.DirEntry[str]) -> None:
         with os.fdopen(os.open(entry.path, os.O_RDONLY | os.O_NOFOLLOW), "rb") as file:
             item.size = os.fstat(file.fileno()).st_size
             tar.addfile(item, file)
+
+
+def trial_tag(name: str) -> str:
+    """Name the image that is built from a folder for trying it out: ``lading-task/<name>:dev``."""
+    stem = _NOT_IN_TAG.sub("-", name.lower()).strip("-")[:100].strip("-")
+    return f"lading-task/{stem or 'task'}:dev"
