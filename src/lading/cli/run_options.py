@@ -72,6 +72,10 @@ class ProcessingOptions:
         metavar="CHANNEL=DIR",
     )  # fmt: skip
     watch: bool = knob(False, "Show what the container prints, as it prints it.")
+    monitor: bool = knob(
+        False,
+        "Compare what it used with its limits and scale rules, and say what would have fitted.",
+    )
 
 
 def pairs(flag: str, form: str, given: tuple[str, ...]) -> dict[str, str]:

@@ -23,6 +23,7 @@ from lading.settings import EngineOptions, environment, state_directory
 from lading.units import format_bytes, format_quantity, format_seconds
 
 if TYPE_CHECKING:
+    from lading.contracts.processing.measuring import Measurement
     from lading.contracts.processing.runner import Circumstances, Outcome
     from lading.contracts.processing.task import Task
     from lading.engine import Engine, LogChunk
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from lading.run.ownership import Owner
     from lading.run.records import Records
 
-__all__ = ["run_processing"]
+__all__ = ["changes_of", "circumstances_of", "ours", "run_processing", "task_of"]
 
 _TICK = 0.5
 """Seconds between two looks at what a container uses, for who watches a terminal."""
@@ -59,19 +60,24 @@ def run_processing(
     """
     if timeout is not None:
         positive("--timeout", timeout)
-    changes = _changes(options, wanted)
-    task = _task(tasks, wanted)
-    circumstances = _circumstances(options, timeout)
-    single = _Single(task, changes, options, circumstances, watch=wanted.watch)
+    changes = changes_of(options, wanted)
+    task = task_of(tasks, wanted)
+    circumstances = circumstances_of(options, timeout)
+    single = _Single(task, changes, options, circumstances, wanted)
     outcome = loop.run(lambda _signals: single.run(engine))
     if as_json:
-        printing.json(as_object(outcome))
+        printing.json(as_object(outcome, single.measurement))
     else:
+        if single.measurement is not None:
+            from lading.cli import measurements  # noqa: PLC0415
+
+            measurements.show(single.measurement)
         tell(outcome, watched=wanted.watch)
     return exit_code(outcome)
 
 
-def _circumstances(options: RunOptions, timeout: float | None) -> Circumstances:
+def circumstances_of(options: RunOptions, timeout: float | None) -> Circumstances:
+    """Say how a task is run."""
     from lading.contracts.processing.runner import Circumstances  # noqa: PLC0415
 
     return Circumstances(
@@ -82,7 +88,7 @@ def _circumstances(options: RunOptions, timeout: float | None) -> Circumstances:
     )
 
 
-def _task(tasks: list[str], wanted: ProcessingOptions) -> Task:
+def task_of(tasks: list[str], wanted: ProcessingOptions) -> Task:
     """Read what is to be run; warns of what is doubtful in it."""
     (given,) = tasks
     if not given.endswith(".json") and not Path(given).is_file():
@@ -99,7 +105,14 @@ def _task(tasks: list[str], wanted: ProcessingOptions) -> Task:
     return task
 
 
-def _changes(options: RunOptions, wanted: ProcessingOptions) -> Changes:
+def changes_of(options: RunOptions, wanted: ProcessingOptions) -> Changes:
+    """Read what is to be changed in a task.
+
+    Raises
+    ------
+    InputError
+        Names the flag.
+    """
     limits: dict[str, str | int] = {}
     if options.cpu is not None:
         limits["cpu"] = options.cpu
@@ -126,14 +139,14 @@ class _Single:
         changes: Changes,
         options: RunOptions,
         circumstances: Circumstances,
-        *,
-        watch: bool,
+        wanted: ProcessingOptions,
     ) -> None:
         self._task = task
         self._changes = changes
         self._options = options
         self._circumstances = circumstances
-        self._watch = watch
+        self._wanted = wanted
+        self.measurement: Measurement | None = None
 
     async def run(self, engine_options: EngineOptions) -> Outcome:
         """Run it to its end."""
@@ -165,14 +178,20 @@ class _Single:
             printing.warn(warning)
         planned = await plan(engine, found.instance, found.image, self._circumstances)
         with Progress(found.instance.name) as progress:
-            return await run_plan(
+            outcome = await run_plan(
                 engine,
                 planned,
                 owner=owner,
                 records=records,
-                on_log=show_log if self._watch else None,
+                on_log=show_log if self._wanted.watch else None,
                 on_start=progress.started,
             )
+        if self._wanted.monitor:
+            from lading.contracts.processing.measuring import measure, write_down  # noqa: PLC0415
+
+            self.measurement = await asyncio.to_thread(measure, outcome)
+            write_down(self.measurement, records, outcome.run_id)
+        return outcome
 
 
 @contextlib.contextmanager
@@ -284,10 +303,10 @@ def _summary(outcome: Outcome) -> str:
     return ", ".join(parts)
 
 
-def as_object(outcome: Outcome) -> dict[str, Any]:
+def as_object(outcome: Outcome, measurement: Measurement | None = None) -> dict[str, Any]:
     """Describe a run for programs."""
     planned = outcome.plan
-    return {
+    known: dict[str, Any] = {
         "run": outcome.run_id,
         "task": planned.instance.name,
         "template": planned.instance.identifier,
@@ -307,3 +326,6 @@ def as_object(outcome: Outcome) -> dict[str, Any]:
         "error": outcome.error.message if outcome.error is not None else "",
         "notes": list(outcome.notes),
     }
+    if measurement is not None:
+        known["measurement"] = measurement.as_object()
+    return known
