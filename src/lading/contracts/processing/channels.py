@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lading.contracts.processing.trees import Amount, amount
+from lading.contracts.processing.trees import Amount, amount, manifest
 from lading.engine import Mount
 from lading.errors import InputError
 
@@ -121,9 +121,19 @@ def mounts(channels: Iterable[Channel]) -> tuple[Mount, ...]:
     )
 
 
-def measured(channels: Iterable[Channel]) -> list[dict[str, object]]:
-    """Describe channels for a record, with how much lies in each; walks over all of it."""
-    return [_described(channel, amount(channel.path)) for channel in channels]
+def measured(channels: Iterable[Channel], *, manifests: bool = False) -> list[dict[str, object]]:
+    """Describe channels for a record, with how much lies in each; walks over all of it.
+
+    Parameters
+    ----------
+    manifests : bool
+        Whether also the :func:`~lading.contracts.processing.trees.manifest` of each.
+    """
+    described = [_described(channel, amount(channel.path)) for channel in channels]
+    if manifests:
+        for item in described:
+            item["manifest"] = manifest(Path(str(item["path"])))
+    return described
 
 
 def _described(channel: Channel, size: Amount) -> dict[str, object]:

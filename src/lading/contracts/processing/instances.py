@@ -12,6 +12,7 @@ from lading.errors import InputError
 
 if TYPE_CHECKING:
     from lading.contracts.processing.task import Task, TaskInstance
+    from lading.contracts.processing.template import TaskTemplate
     from lading.engine import Engine, ImageInfo
 
 __all__ = ["Changes", "Found", "find_instance", "read_task", "task_for_image"]
@@ -106,6 +107,87 @@ def task_for_image(image: str, template: str) -> Task:
     return Task(name=template or "task", image=image, taskTemplate=template)
 
 
+@dataclass(frozen=True, slots=True)
+class Offered:
+    """A template, and the image that it is of.
+
+    Parameters
+    ----------
+    template : TaskTemplate
+    image : ImageInfo
+        One that the engine has.
+    warnings : tuple of str
+        What is doubtful in the image's file.
+    """
+
+    template: TaskTemplate
+    image: ImageInfo
+    warnings: tuple[str, ...] = ()
+
+    def put_together(self, task: Task, changes: Changes) -> Found:
+        """Merge a task into it.
+
+        Raises
+        ------
+        InputError
+            A channel has no volume, a change names what there is not, or a variable may not have
+            its value.
+        """
+        from lading.contracts.processing.merging import merge, unused_channels  # noqa: PLC0415
+
+        template = self.template
+        _check_names(changes.inputs, [item.name for item in template.inputs], "input")
+        _check_names(changes.outputs, [item.name for item in template.outputs], "output")
+        wanted = changes.applied_to(task)
+        warnings = [
+            f"{what} of task {task.name} is not used: its template has no such channel"
+            for what in unused_channels(template, wanted)
+        ]
+        return Found(merge(wanted, template), self.image, (*self.warnings, *warnings))
+
+
+async def find_template(
+    engine: Engine,
+    task: Task,
+    *,
+    fetch: Fetch,
+    state: Path,
+    labels: Mapping[str, str],
+) -> Offered:
+    """Find the image of a task and the template that it names there.
+
+    Parameters
+    ----------
+    engine : Engine
+    task : Task
+        Its template may be inline, named, or (empty) the only one that the image has.
+    fetch : callable
+        Finds the image.
+    state : Path
+        The state directory.
+    labels : mapping
+        What a helper container carries.
+
+    Raises
+    ------
+    InputError
+        There is no such template.
+    ImageError
+        The image can't be had, or is no processing-container.
+    """
+    from lading.contracts.processing.image import offered_by  # noqa: PLC0415
+    from lading.contracts.processing.merging import template_of  # noqa: PLC0415
+
+    image = await fetch(task.image)
+    template = task.taskTemplate
+    if not isinstance(template, str):
+        return Offered(template, image)
+    offer, warnings = await offered_by(engine, image, name=task.image, state=state, labels=labels)
+    if not template and len(offer.templates) == 1:
+        template = offer.templates[0].identifier
+    return Offered(template_of(offer, template), image, tuple(warnings))
+
+
 async def find_instance(
     engine: Engine,
     task: Task,
@@ -117,52 +199,15 @@ async def find_instance(
 ) -> Found:
     """Put a task together with the template that it names in its image.
 
-    Parameters
-    ----------
-    engine : Engine
-    task : Task
-        Its template may be inline, named, or (empty) the only one that the image has.
-    changes : Changes
-    fetch : callable
-        Finds the image.
-    state : Path
-        The state directory.
-    labels : mapping
-        What a helper container carries.
+    That is :func:`find_template`, then :meth:`Offered.put_together`.
 
     Raises
     ------
-    InputError
-        There is no such template, a channel has no volume, a change names what there is not, or a
-        variable may not have its value.
-    ImageError
-        The image can't be had, or is no processing-container.
+    InputError, ImageError
+        As those do.
     """
-    from lading.contracts.processing.image import offered_by  # noqa: PLC0415
-    from lading.contracts.processing.merging import (  # noqa: PLC0415
-        merge,
-        template_of,
-        unused_channels,
-    )
-
-    image = await fetch(task.image)
-    warnings: list[str] = []
-    template = task.taskTemplate
-    if isinstance(template, str):
-        offer, warnings = await offered_by(
-            engine, image, name=task.image, state=state, labels=labels
-        )
-        if not template and len(offer.templates) == 1:
-            template = offer.templates[0].identifier
-        template = template_of(offer, template)
-    _check_names(changes.inputs, [item.name for item in template.inputs], "input")
-    _check_names(changes.outputs, [item.name for item in template.outputs], "output")
-    wanted = changes.applied_to(task)
-    warnings += [
-        f"{what} of task {task.name} is not used: its template has no such channel"
-        for what in unused_channels(template, wanted)
-    ]
-    return Found(merge(wanted, template), image, tuple(warnings))
+    offered = await find_template(engine, task, fetch=fetch, state=state, labels=labels)
+    return offered.put_together(task, changes)
 
 
 def _check_names(given: Mapping[str, str], known: Sequence[str], direction: str) -> None:

@@ -344,7 +344,7 @@ class _Work:
 
     async def _look_at_outputs(self) -> None:
         outputs = [channel for channel in self._plan.channels if channel.is_output]
-        after = await asyncio.to_thread(measured, outputs)
+        after = await asyncio.to_thread(measured, outputs, manifests=bool(self._plan.fingerprint))
         inputs = [item for item in self._channels if item["direction"] == "input"]
         self._channels = [*inputs, *after]
         self._records.update(

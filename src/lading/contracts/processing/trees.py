@@ -7,6 +7,7 @@ nothing.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -15,7 +16,7 @@ from fnmatch import translate
 from functools import cache
 from pathlib import Path
 
-__all__ = ["Amount", "amount", "entries", "files", "matching", "subdirectories"]
+__all__ = ["Amount", "amount", "entries", "files", "manifest", "matching", "subdirectories"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +81,25 @@ def amount(directory: Path) -> Amount:
         total += size
         count += 1
     return Amount(total, count)
+
+
+def manifest(directory: Path) -> str:
+    """Digest the files below a directory: paths, sizes and times; walks over all of it.
+
+    Returns
+    -------
+    str
+        Of a directory that is not there, that of an empty one.
+    """
+    found = sorted(
+        (os.fsencode(path), status.st_size, status.st_mtime_ns)
+        for path, status in entries(directory)
+    )
+    digest = hashlib.sha256()
+    for path, size, moment in found:
+        digest.update(b"%d %d %d " % (len(path), size, moment))
+        digest.update(path)
+    return digest.hexdigest()
 
 
 def subdirectories(directory: Path) -> list[Path]:
