@@ -12,13 +12,15 @@ import typer
 from lading.cli import printing
 from lading.cli.knobs import Given, engine_options, flags
 from lading.cli.run_options import ProcessingOptions, RunOptions
+from lading.contracts.processing import FILE_NAME
 from lading.errors import InputError
 from lading.settings import EngineOptions
 
 commands = typer.Typer(rich_markup_mode=None)
 
 _PROCESSING = frozenset(item.name for item in fields(ProcessingOptions))
-_FOLDER_ONLY = frozenset(("start_timeout", "sgx", "tag", "build_arg"))
+_SERVER_ONLY = frozenset(("start_timeout", "sgx"))
+_FOLDER_ONLY = _SERVER_ONLY | {"tag", "build_arg"}
 _CHOOSES_TEMPLATE = frozenset(("template", "set", "output"))
 """Flags that tell an image of a processing-container from one of a task that serves."""
 
@@ -33,7 +35,7 @@ def run(
         list[str],
         typer.Argument(
             metavar="FOLDER|IMAGE|TASK.json...",
-            help="A task folder, an image's name, or task files of processing-containers.",
+            help="A folder to build, an image's name, or task files of processing-containers.",
         ),
     ],
     keep: Annotated[
@@ -52,11 +54,12 @@ def run(
 ) -> None:
     """Run a task once: a task folder, an image, or task files.
 
-    A task folder is built first; its config.json says the limits. The reply goes to stdout, byte
-    for byte; progress, what the task prints and a summary go to stderr.
+    A folder is built first. The reply of a task that serves goes to stdout, byte for byte;
+    progress, what the task prints and a summary go to stderr.
 
-    A task.json, or an image with --template, runs a processing-container to its end over the
-    directories of its channels; the exit code is the container's.
+    A task.json, an image with --template, or a folder with a processing-container.json runs a
+    processing-container to its end over the directories of its channels; the exit code is the
+    container's.
 
     The container is removed whatever happens. It is limited and has next to no capabilities, but
     it has the engine's usual network: --no-network cuts it off.
@@ -64,8 +67,9 @@ def run(
     if quiet:
         printing.be_quiet()
     options = engine_options(engine)
-    if _are_files(tasks) or wanted.keys() & _CHOOSES_TEMPLATE:
-        _refuse(given.keys() & _FOLDER_ONLY, "task folders", tasks)
+    if _are_for_processing(tasks) or wanted.keys() & _CHOOSES_TEMPLATE:
+        built = Path(tasks[0]).is_dir()
+        _refuse(given.keys() & (_SERVER_ONLY if built else _FOLDER_ONLY), "task folders", tasks)
         if keep:
             raise InputError("--keep", "is for task folders: a processing-container ends by itself")
         from lading.cli.run_processing import run_processing  # noqa: PLC0415
@@ -91,9 +95,12 @@ def run(
     run_task(wish, options, keep=keep, as_json=as_json, quiet=quiet)
 
 
-def _are_files(tasks: list[str]) -> bool:
-    """Whether these are task files; one among them makes the others so."""
-    return any(task.endswith(".json") or Path(task).is_file() for task in tasks)
+def _are_for_processing(tasks: list[str]) -> bool:
+    """Whether these are task files, or a folder says what it offers; one makes the others so."""
+    return any(
+        task.endswith(".json") or Path(task).is_file() or Path(task, FILE_NAME).is_file()
+        for task in tasks
+    )
 
 
 def _refuse(names: Iterable[str], whose: str, tasks: list[str]) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lading.cli import failures, loop, printing
-from lading.cli.images import fetch, sweep_quietly
+from lading.cli.images import build, fetch, sweep_quietly
 from lading.cli.run_options import ProcessingOptions, RunOptions, pairs, positive
 from lading.contracts.processing.instances import (
     Changes,
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from lading.contracts.processing.measuring import Measurement
     from lading.contracts.processing.runner import Circumstances, Outcome
     from lading.contracts.processing.task import Task
-    from lading.engine import Engine, LogChunk
+    from lading.engine import Engine, ImageInfo, LogChunk
     from lading.run.lifecycle import Running
     from lading.run.ownership import Owner
     from lading.run.records import Records
@@ -61,9 +61,10 @@ def run_processing(
     if timeout is not None:
         positive("--timeout", timeout)
     changes = changes_of(options, wanted)
-    task = task_of(tasks, wanted)
+    task = task_of(tasks, options, wanted)
     circumstances = circumstances_of(options, timeout)
-    single = _Single(task, changes, options, circumstances, wanted)
+    folder = Path(tasks[0]) if Path(tasks[0]).is_dir() else None
+    single = _Single(task, changes, options, circumstances, wanted, folder=folder)
     outcome = loop.run(lambda _signals: single.run(engine))
     if as_json:
         printing.json(as_object(outcome, single.measurement))
@@ -88,9 +89,14 @@ def circumstances_of(options: RunOptions, timeout: float | None) -> Circumstance
     )
 
 
-def task_of(tasks: list[str], wanted: ProcessingOptions) -> Task:
+def task_of(tasks: list[str], options: RunOptions, wanted: ProcessingOptions) -> Task:
     """Read what is to be run; warns of what is doubtful in it."""
     (given,) = tasks
+    if Path(given).is_dir():
+        from lading.run.build_context import trial_tag  # noqa: PLC0415
+
+        tag = options.tag or trial_tag(Path(given).resolve().name)
+        return task_for_image(tag, wanted.template or "")
     if not given.endswith(".json") and not Path(given).is_file():
         return task_for_image(given, wanted.template or "")
     if wanted.template is not None:
@@ -140,7 +146,10 @@ class _Single:
         options: RunOptions,
         circumstances: Circumstances,
         wanted: ProcessingOptions,
+        *,
+        folder: Path | None,
     ) -> None:
+        self._folder = folder
         self._task = task
         self._changes = changes
         self._options = options
@@ -170,7 +179,7 @@ class _Single:
             engine,
             self._task,
             self._changes,
-            fetch=lambda name: fetch(engine, name, self._options.pull),
+            fetch=lambda name: self._image(engine, name),
             state=state,
             labels=owner.labels(),
         )
@@ -192,6 +201,13 @@ class _Single:
             self.measurement = await asyncio.to_thread(measure, outcome)
             write_down(self.measurement, records, outcome.run_id)
         return outcome
+
+    async def _image(self, engine: Engine, name: str) -> ImageInfo:
+        if self._folder is None:
+            return await fetch(engine, name, self._options.pull)
+        args = pairs("--build-arg", "KEY=VALUE", self._options.build_arg)
+        labels = {"lading.task": self._folder.resolve().name}
+        return await build(engine, self._folder, tag=name, args=args, labels=labels)
 
 
 @contextlib.contextmanager

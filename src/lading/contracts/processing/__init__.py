@@ -6,9 +6,10 @@ What a container offers stands in a file at the root of its image, what somebody
 
 from __future__ import annotations
 
-__all__ = ["CONTAINER_FILE", "CONTRACT"]
+__all__ = ["CONTAINER_FILE", "CONTRACT", "FILE_NAME"]
 
 CONTRACT = "processing"
 """The value of the label ``lading.contract``."""
-CONTAINER_FILE = "/processing-container.json"
+FILE_NAME = "processing-container.json"
+CONTAINER_FILE = f"/{FILE_NAME}"
 """Where an image says what it offers."""

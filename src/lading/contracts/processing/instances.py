@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lading.contracts.processing.files import load_task
+from lading.contracts.processing.files import read_task
 from lading.errors import InputError
 
 if TYPE_CHECKING:
@@ -77,34 +77,13 @@ class Found:
     warnings: tuple[str, ...] = ()
 
 
-def read_task(path: Path, *, environment: Mapping[str, str]) -> tuple[Task, list[str]]:
-    """Read a task file.
-
-    Returns
-    -------
-    tuple of (Task, list of str)
-        What it says, and warnings.
-
-    Raises
-    ------
-    InputError
-        It can't be read.
-    FileInvalid
-        It can't be understood.
-    """
-    try:
-        text = path.read_text("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else f"is no UTF-8 ({error.reason})"
-        raise InputError(str(path), f"can't be read: {why}") from None
-    return load_task(text, source=str(path), environment=environment)
-
-
 def task_for_image(image: str, template: str) -> Task:
     """Make a task of an image and the name of a template; its channels have no volumes yet."""
     from lading.contracts.processing.task import Task  # noqa: PLC0415
 
-    return Task(name=template or "task", image=image, taskTemplate=template)
+    name = template or image.rpartition("/")[2].partition(":")[0].partition("@")[0]
+    task = Task(name=name, image=image, taskTemplate=name)
+    return task.model_copy(update={"taskTemplate": template})  # empty: the only one there is
 
 
 @dataclass(frozen=True, slots=True)
