@@ -118,6 +118,8 @@ class Offered:
         _check_names(changes.inputs, [item.name for item in template.inputs], "input")
         _check_names(changes.outputs, [item.name for item in template.outputs], "output")
         wanted = changes.applied_to(task)
+        if wanted.taskTemplate == "":  # the only one there is
+            wanted = wanted.model_copy(update={"taskTemplate": template.identifier})
         warnings = [
             f"{what} of task {task.name} is not used: its template has no such channel"
             for what in unused_channels(template, wanted)
