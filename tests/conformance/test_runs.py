@@ -5,15 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import sys
-import textwrap
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support import cgroups
 
 from lading.engine import Container, ContainerSpec, Engine, Limits
 from lading.errors import (
@@ -29,7 +25,6 @@ from lading.errors import (
 )
 from lading.http1 import open_socket
 from lading.run.lifecycle import Running, running, start
-from lading.run.ownership import Owner, sweep
 from lading.run.readiness import Readiness
 from lading.run.records import Kind, Records, Run, RunState, new_id
 from lading.testing import FakeEngine
@@ -44,13 +39,6 @@ def records(tmp_path: Path) -> Iterator[Records]:
     records = Records(tmp_path / "records.db")
     yield records
     records.close()
-
-
-@pytest.fixture
-def me(tmp_path: Path) -> Iterator[Owner]:
-    owner = Owner.claim(tmp_path)
-    yield owner
-    owner.release()
 
 
 class Task:
@@ -386,73 +374,6 @@ async def test_usage_is_what_was_used(task: Task, engine_kind: str) -> None:
         assert 0 < used.cpu_seconds < 5
     await it.close()
     assert (task.record().memory_peak or 0) >= 40 * MIB
-
-
-CRASHES = """
-    import asyncio, json, sys
-    from pathlib import Path
-    from lading.engine import ContainerSpec, NetworkSpec
-    from lading.engine.discovery import open_engine
-    from lading.run.lifecycle import start
-    from lading.run.ownership import Owner
-    from lading.run.records import Kind, Records, Run, RunState, new_id
-    from lading.settings import EngineOptions
-
-    async def main():
-        host, state, image, labels = *sys.argv[1:4], json.loads(sys.argv[4])
-        owner = Owner.claim(Path(state))
-        records = Records(Path(state) / "records.db")
-        labels |= owner.labels()
-        engine = await open_engine(EngineOptions(engine=host))
-        await engine.create_network(NetworkSpec(f"lading-{labels['lading.test']}", labels=labels))
-        run = Run(new_id(), Kind.CONTAINER, "test", owner.id, "t", image)
-        spec = ContainerSpec(image, labels=labels)
-        await start(engine, spec, records=records, run=run, accounting=True)
-        call = Run(new_id(), Kind.CALL, "test", owner.id, "t", image, parent=run.id)
-        records.begin(call)
-        records.flush()
-        print(run.id, call.id, flush=True)
-        await asyncio.sleep(600)
-
-    asyncio.run(main())
-"""
-
-
-@pytest.mark.parametrize("engine_kind", ["docker", "podman"])
-async def test_what_a_killed_process_left_is_removed(
-    task: Task,
-    engine_kind: str,
-    request: pytest.FixtureRequest,
-    test_labels: dict[str, str],
-    tmp_path: Path,
-    me: Owner,
-) -> None:
-    host = str(request.getfixturevalue(f"{engine_kind}_host"))
-    task.run = replace(task.run, owner=me.id)
-    it = await task.start()
-    child = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", textwrap.dedent(CRASHES), host, str(tmp_path), task.run.image,
-        json.dumps(test_labels), stdout=asyncio.subprocess.PIPE,
-    )  # fmt: skip
-    try:
-        assert child.stdout
-        left = (await child.stdout.readline()).decode().split()
-        assert len(left) == 2
-        before = await sweep(task.engine, tmp_path, task.records)
-        assert (before.containers, before.lost) == ((), 0)
-    finally:
-        child.kill()
-        await child.wait()
-    report = await sweep(task.engine, tmp_path, task.records)
-    assert report.failed == ()
-    assert f"lading-{left[0]}" in report.containers
-    assert await asyncio.to_thread(cgroups.of_runs, left[0]) == []
-    assert report.networks == (f"lading-{test_labels['lading.test']}",)
-    assert [task.records.get(run).state for run in left] == [RunState.LOST] * 2
-    assert task.records.list(state=RunState.STARTING) == []
-    assert [run.id for run in task.records.list(state=RunState.RUNNING)] == [task.run.id]
-    assert it.alive
-    await it.close()
 
 
 async def test_many_at_once(task: Task, test_labels: dict[str, str]) -> None:
