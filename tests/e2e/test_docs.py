@@ -17,6 +17,7 @@ from tests.support.printed import ROOT, Block, Shell, blocks, reader, shell
 DOCS = ROOT / "docs"
 FIRST_TASK = DOCS / "tutorials/first-task.md"
 WORDS = "lading-task/words:dev"
+BUILT = [WORDS, "lading-task/make-signals:dev", "lading-task/measure-signals:dev"]
 
 NOT_EXECUTED = {
     "not executed: tests/e2e/test_container_launch.py does",
@@ -40,7 +41,7 @@ PAGES = [page for page in sorted(DOCS.rglob("*.md")) if commands(page)]
 @pytest.fixture
 def terminal(engine_host: str, tmp_path: Path) -> Iterator[Shell]:
     """A reader's terminal in the clone, with Lading installed."""
-    with reader(engine_host, tmp_path, [WORDS]) as env:
+    with reader(engine_host, tmp_path, BUILT) as env:
         env["PATH"] = f"{ROOT / '.venv/bin'}:{os.environ['PATH']}"
         with shell(ROOT, tmp_path, env) as opened:
             yield opened
