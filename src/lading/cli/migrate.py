@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lading.cli import loop, printing
+from lading.cli import images, loop, printing
 from lading.cli.knobs import Given, engine_options, flags
+from lading.cli.run_options import Pull
 from lading.errors import InputError
 from lading.settings import EngineOptions, state_directory
 
@@ -102,12 +103,10 @@ async def _migrate(wish: _Wish, options: EngineOptions, *, build: bool) -> tuple
     from lading.contracts.processing import drafting, writing  # noqa: PLC0415
     from lading.contracts.processing.migration import inspect  # noqa: PLC0415
     from lading.engine.discovery import open_engine  # noqa: PLC0415
-    from lading.run.images import pull_if_absent  # noqa: PLC0415
     from lading.run.ownership import Owner  # noqa: PLC0415
 
     async with await open_engine(options) as engine:
-        with printing.Live(f"image {wish.image}") as live:
-            image = await pull_if_absent(engine, wish.image, printing.layers(live))
+        image = await images.fetch(engine, wish.image, Pull.MISSING)
         owner = await asyncio.to_thread(Owner.claim, state_directory())
         try:
             legacy = await inspect(engine, image, reference=wish.image, labels=owner.labels())
@@ -118,10 +117,7 @@ async def _migrate(wish: _Wish, options: EngineOptions, *, build: bool) -> tuple
         )
         await asyncio.to_thread(writing.write, draft, wish.folder, _FOLDER)
         if build:
-            with printing.Live(f"build {draft.image}") as live:
-                await engine.build(
-                    writing.context(draft), draft.image, progress=printing.layers(live)
-                )
+            await images.build(engine, wish.folder, tag=draft.image, args={}, labels={})
     return legacy, draft
 
 

@@ -1,21 +1,19 @@
-"""A drafted folder on disk: all of it or nothing, and what a builder gets of it."""
+"""A drafted folder on disk: all of it or nothing."""
 
 from __future__ import annotations
 
-import io
 import shutil
-import tarfile
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lading.contracts.processing.drafting import ADAPTER, CONTEXT
+from lading.contracts.processing.drafting import ADAPTER
 from lading.errors import InputError
 
 if TYPE_CHECKING:
     from lading.contracts.processing.drafting import Draft
 
-__all__ = ["check_free", "context", "write"]
+__all__ = ["check_free", "write"]
 
 
 def check_free(folder: Path, field: str) -> None:
@@ -65,15 +63,3 @@ def write(draft: Draft, folder: Path, field: str) -> None:
             raise
     except OSError as error:
         raise InputError(field, f"{folder} can't be written: {error.strerror}") from None
-
-
-def context(draft: Draft) -> bytes:
-    """Pack what a builder needs."""
-    stream = io.BytesIO()
-    with tarfile.open(fileobj=stream, mode="w") as tar:
-        for name in CONTEXT:
-            content = draft.files[name].encode()
-            entry = tarfile.TarInfo(name)
-            entry.size, entry.mode = len(content), 0o755 if name == ADAPTER else 0o644
-            tar.addfile(entry, io.BytesIO(content))
-    return stream.getvalue()
