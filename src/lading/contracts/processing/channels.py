@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +16,7 @@ from lading.errors import InputError
 if TYPE_CHECKING:
     from lading.contracts.processing.task import IOChannel, TaskInstance
 
-__all__ = ["Channel", "channels_of", "make_outputs", "measured", "mounts"]
+__all__ = ["Channel", "channels_of", "make_outputs", "measured", "mounts", "remove_empty"]
 
 INPUT, OUTPUT = "input", "output"
 
@@ -111,6 +112,13 @@ def make_outputs(channels: Iterable[Channel]) -> list[Path]:
                 ) from None
             made.append(path)
     return made
+
+
+def remove_empty(made: Sequence[Path]) -> None:
+    """Remove directories that were made for a run that did not start; blocks."""
+    for path in reversed(made):
+        with contextlib.suppress(OSError):
+            path.rmdir()
 
 
 def mounts(channels: Iterable[Channel]) -> tuple[Mount, ...]:

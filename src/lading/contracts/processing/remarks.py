@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from lading.contracts.processing.access import is_root
 from lading.units import format_bytes
 
 if TYPE_CHECKING:
@@ -11,7 +12,7 @@ if TYPE_CHECKING:
     from lading.contracts.processing.examples import Example
     from lading.contracts.processing.migration import Legacy
 
-__all__ = ["is_root", "remarks"]
+__all__ = ["remarks"]
 
 _LARGE = 2 << 30
 """Bytes of an example above which a copy is worth a word."""
@@ -19,11 +20,6 @@ _OPERATOR = (
     "Variables, memory and GPUs that the old operator gave it are not in the image: see its "
     "definition, and add them to `env` and `resources` of the template."
 )
-
-
-def is_root(user: str) -> bool:
-    """Whether an image's user is root, as far as its name tells."""
-    return user.partition(":")[0] in ("", "0", "root")
 
 
 def remarks(legacy: Legacy, result: Draft, inputs: Example | None) -> list[str]:

@@ -4,32 +4,36 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from lading.contracts.processing import CONTRACT
+from lading.contracts.processing.access import Access
 from lading.contracts.processing.channels import (
     Channel,
     channels_of,
     make_outputs,
     measured,
     mounts,
+    remove_empty,
 )
+from lading.contracts.processing.recording import begun, detail
 from lading.contracts.processing.scaling import Needs, needs
 from lading.engine import ContainerSpec, Exit, Gpu, Limits, Network
 from lading.engine.shield import to_the_end
-from lading.errors import ContainerLost, LadingError, NotSupported, TimedOut
+from lading.errors import ContainerLost, LadingError, NotSupported, RunError, TimedOut
 from lading.host.gpus import lend
 from lading.run.handover import Stamp, hand_over
+from lading.run.kept_logs import KeptLog
 from lading.run.lifecycle import Running, start
-from lading.run.records import Kind, Run, RunState, new_id
+from lading.run.records import RunState, new_id
 from lading.run.usage import Usage
 from lading.units import format_seconds
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from lading.contracts.processing.task import TaskInstance
     from lading.engine import Engine, EngineInfo, ImageInfo, LogChunk
     from lading.run.ownership import Owner
@@ -39,6 +43,8 @@ __all__ = ["Circumstances", "Outcome", "Plan", "plan", "run_plan"]
 
 _PIDS = 4096
 """Processes: enough for any task, too few for a fork bomb."""
+_LAST_LINES = 10.0
+"""Seconds that the end of a log may take to come after the end of its container."""
 _CAPABILITIES = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID")
 """What a root process needs to work with files of others, as those in its channels are; all else
 that engines give is dropped."""
@@ -87,6 +93,8 @@ class Plan:
     run_id : str
     fingerprint : str
         For :mod:`lading.contracts.processing.resume`; may be empty.
+    rootless : bool
+        Whether users of its container are others on the host.
     """
 
     instance: TaskInstance
@@ -97,6 +105,7 @@ class Plan:
     circumstances: Circumstances
     run_id: str = field(default_factory=new_id)
     fingerprint: str = ""
+    rootless: bool = False
 
     @property
     def digest(self) -> str:
@@ -183,7 +192,7 @@ async def plan(
         sealed=not circumstances.capabilities,
         capabilities=() if circumstances.capabilities else _CAPABILITIES,
     )
-    return Plan(instance, image, channels, needed, spec, circumstances)
+    return Plan(instance, image, channels, needed, spec, circumstances, rootless=info.rootless)
 
 
 async def run_plan(
@@ -194,6 +203,7 @@ async def run_plan(
     records: Records,
     on_log: Callable[[LogChunk], None] | None = None,
     on_start: Callable[[Running], None] | None = None,
+    on_stop: Callable[[float], None] | None = None,
 ) -> Outcome:
     """Run a task to its end; its container is removed whatever happens.
 
@@ -210,6 +220,8 @@ async def run_plan(
         Told of all that it prints.
     on_start : callable or None
         Told once it runs.
+    on_stop : callable or None
+        Told when it is being stopped, and how many seconds it has for that.
 
     Returns
     -------
@@ -225,36 +237,53 @@ async def run_plan(
     RecordError
         The run can't be written down, so it was not begun.
     """
-    work = _Work(engine, planned, owner, records)
-    await work.prepare()
-    running = await work.start(on_log)
+    work = _Work(engine, planned, owner, records, on_stop)
     try:
-        if on_start is not None:
-            on_start(running)
-        await work.wait(running)
-    except BaseException as error:
-        work.interrupted(error)
+        await work.prepare()
+        log = await KeptLog.open(records.path.parent, planned.run_id)
+    except BaseException:
+        await to_the_end(work.undo())
         raise
+    try:
+        running = await work.start(log, on_log)
+        try:
+            if on_start is not None:
+                on_start(running)
+            await work.wait(running)
+        except BaseException as error:
+            work.interrupted(error)
+            raise
+        finally:
+            await to_the_end(work.finish(running, log))
     finally:
-        await to_the_end(work.finish(running))
+        await log.close()
     return work.outcome(running)
 
 
 class _Work:
     """What becomes of one run, step by step."""
 
-    def __init__(self, engine: Engine, planned: Plan, owner: Owner, records: Records) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        planned: Plan,
+        owner: Owner,
+        records: Records,
+        on_stop: Callable[[float], None] | None,
+    ) -> None:
         self._engine = engine
         self._plan = planned
         self._records = records
+        self._on_stop = on_stop
         self._labels = {
             **owner.labels(),
             "lading.contract": CONTRACT,
             "lading.task": planned.instance.name,
         }
-        self._run = _record(planned, owner)
+        self._run = begun(planned, owner)
         self._channels: list[dict[str, Any]] = []
         self._made: list[Path] = []
+        self._access = Access()
         self._stamp = Stamp(())
         self._state: RunState | None = None
         self._error: LadingError | None = None
@@ -264,14 +293,31 @@ class _Work:
 
     async def prepare(self) -> None:
         """Make the output directories, and look at all channels."""
+        await to_the_end(asyncio.to_thread(self._make))
         channels = self._plan.channels
-        self._made = await asyncio.to_thread(make_outputs, channels)
         self._channels = await asyncio.to_thread(measured, channels)
         outputs = [channel.path for channel in channels if channel.is_output]
         self._stamp = await asyncio.to_thread(Stamp.of, outputs)
+        self._notes += self._access.warnings
 
-    async def start(self, on_log: Callable[[LogChunk], None] | None) -> Running:
-        """Start the container; leaves no empty directory behind if that fails."""
+    def _make(self) -> None:
+        channels, user = self._plan.channels, self._plan.image.user
+        self._made = make_outputs(channels)
+        self._access = Access.give(channels, self._made, user=user, rootless=self._plan.rootless)
+
+    async def undo(self) -> None:
+        """Leave no empty directory behind, as nothing was started."""
+        await asyncio.to_thread(self._access.restore)
+        await asyncio.to_thread(remove_empty, self._made)
+
+    async def start(self, log: KeptLog, on_log: Callable[[LogChunk], None] | None) -> Running:
+        """Start the container; leaves nothing behind if that fails."""
+
+        def told(chunk: LogChunk) -> None:
+            log.write(chunk)
+            if on_log is not None:
+                on_log(chunk)
+
         planned = self._plan
         spec = _with(planned.spec, labels=self._labels, mounts=mounts(planned.channels))
         self._run = _with(self._run, detail=self._detail(), input_bytes=self._bytes("input"))
@@ -281,11 +327,11 @@ class _Work:
                 spec,
                 records=self._records,
                 run=self._run,
-                on_log=on_log,
+                on_log=told,
                 accounting=True,
             )
         except BaseException:
-            await to_the_end(asyncio.to_thread(_remove_empty, self._made))
+            await to_the_end(self.undo())
             raise
 
     async def wait(self, running: Running) -> None:
@@ -314,20 +360,22 @@ class _Work:
             self._state = RunState.FAILED
             self._words = error.message if isinstance(error, LadingError) else repr(error)
 
-    async def finish(self, running: Running) -> None:
+    async def finish(self, running: Running, log: KeptLog) -> None:
         """End it, give its outputs to its user, and write down how it ended.
 
         The record ends last: who waits for that finds everything in its place.
         """
         try:
             if not running.exited.done():
+                if self._on_stop is not None:
+                    self._on_stop(self._plan.circumstances.grace)
                 with contextlib.suppress(LadingError):
                     await running.container.stop(self._plan.circumstances.grace)
                 await asyncio.wait({running.exited}, timeout=1.0)
             elif self._error is None and not self._words and running.exited.exception() is None:
-                end = running.exited.result()
-                if end.code or end.out_of_memory:
-                    self._error = await running.explain()
+                await running.tail.finished(_LAST_LINES)
+                self._error = await self._why(running)
+            await log.flush()
             await self._give_outputs()
             await self._look_at_outputs()
         finally:
@@ -335,10 +383,20 @@ class _Work:
             await running.close(state=self._state, error=words)
             self._usage = await running.usage()
 
+    async def _why(self, running: Running) -> LadingError | None:
+        """Say why it ended by itself, if not well."""
+        if running.stopped:
+            return RunError(f"{self._plan.instance.name} was stopped by hand")
+        end = running.exited.result()
+        return await running.explain() if end.code or end.out_of_memory else None
+
     async def _give_outputs(self) -> None:
         report = await hand_over(
             self._engine, self._plan.image.id, self._stamp, labels=self._labels
         )
+        await asyncio.to_thread(self._access.restore)
+        if self._error is not None:
+            self._notes += self._access.doubts
         if report.warning:
             self._notes.append(report.warning)
 
@@ -371,49 +429,13 @@ class _Work:
         return sum(item["bytes"] for item in self._channels if item["direction"] == direction)
 
     def _detail(self) -> str:
-        planned = self._plan
-        known = {
-            "template": planned.instance.identifier,
-            "image_digest": planned.digest,
-            "command": planned.instance.command,
-            "env": sorted(item.name for item in planned.instance.env),
-            "channels": self._channels,
-            "requirements": [
-                {
-                    "channel": item.channel,
-                    "type": str(item.type),
-                    "size": item.size,
-                    "memory": item.memory,
-                }
-                for item in planned.needs.requirements
-            ],
-            "declared_memory": planned.needs.declared_memory,
-            "fingerprint": planned.fingerprint,
-        }
-        return json.dumps({name: value for name, value in known.items() if value not in (None, "")})
+        return detail(self._plan, self._channels, self._notes)
 
 
 def _with(value: Any, **changes: Any) -> Any:
-    from dataclasses import replace  # noqa: PLC0415
-
     if "labels" in changes:  # ours count
         changes["labels"] = {**value.labels, **changes["labels"]}
     return replace(value, **changes)
-
-
-def _record(planned: Plan, owner: Owner) -> Run:
-    image = planned.image
-    return Run(
-        id=planned.run_id,
-        kind=Kind.CONTAINER,
-        contract=CONTRACT,
-        owner=owner.id,
-        name=planned.instance.name,
-        image=planned.instance.image,
-        image_id=image.id,
-        cpus=planned.needs.cpus,
-        memory=planned.needs.memory,
-    )
 
 
 def _check_engine(info: EngineInfo, circumstances: Circumstances) -> None:
@@ -424,9 +446,3 @@ def _check_engine(info: EngineInfo, circumstances: Circumstances) -> None:
             f"the container engine has no OCI runtime {wanted!r} (it has: {known})",
             fix=f"register {wanted!r} with the engine, or leave --runtime out",
         )
-
-
-def _remove_empty(made: Sequence[Path]) -> None:
-    for path in reversed(made):
-        with contextlib.suppress(OSError):
-            path.rmdir()
