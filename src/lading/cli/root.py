@@ -20,6 +20,7 @@ COMMANDS = {
     "templates": ("templates", "Show what a processing-container offers."),
     "ps": ("runs", "List the containers that Lading runs, and recent runs."),
     "logs": ("runs", "Show what a run's container prints."),
+    "wait": ("waiting", "Wait until runs have ended; the exit code is the container's."),
     "inspect": ("runs", "Show all that is known of a run."),
     "stop": ("removal", "Stop runs: their containers end and are removed."),
     "rm": ("removal", "Remove containers that nobody watches any more."),
