@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,7 +18,13 @@ from tests.support.printed import ROOT, Block, Shell, blocks, reader, shell
 DOCS = ROOT / "docs"
 FIRST_TASK = DOCS / "tutorials/first-task.md"
 WORDS = "lading-task/words:dev"
-BUILT = [WORDS, "lading-task/make-signals:dev", "lading-task/measure-signals:dev"]
+BUILT = [
+    WORDS,
+    "lading-task/make-signals:dev",
+    "lading-task/measure-signals:dev",
+    "old-count:migrated",
+    "old-count",
+]
 
 NOT_EXECUTED = {
     "not executed: tests/e2e/test_container_launch.py does",
@@ -28,6 +35,7 @@ NOT_EXECUTED = {
 """Nothing else may be left out."""
 NEEDS_WORDS = {"first-host", "micro-vms"}
 NEEDS_RUNTIME = {"micro-vms": "runsc"}
+NEEDS_PROGRAM = {"migrate-legacy": "docker"}
 
 
 def commands(page: Path) -> list[Block]:
@@ -55,6 +63,8 @@ def test_commands(page: Path, terminal: Shell, engine_host: str) -> None:
         _, info = call(engine_host, "GET", "/info")
         if runtime not in (info.get("Runtimes") or {}):
             pytest.skip(f"the engine has no runtime {runtime}")
+    if (program := NEEDS_PROGRAM.get(page.stem)) and shutil.which(program) is None:
+        pytest.skip(f"{program}'s command line is not installed")
     if page.stem in NEEDS_WORDS:
         make_words(terminal)
     for block in commands(page):
