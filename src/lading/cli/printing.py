@@ -26,6 +26,7 @@ __all__ = [
     "error",
     "finding",
     "fix",
+    "is_quiet",
     "json",
     "layers",
     "line",
@@ -54,6 +55,11 @@ class OutputClosed(BrokenPipeError):
 def be_quiet() -> None:
     """From here on, no notes and no progress; warnings and errors are still told."""
     _state["quiet"] = True
+
+
+def is_quiet() -> bool:
+    """Whether nobody wants notes, progress and summaries."""
+    return _state["quiet"]
 
 
 def _write(stream: BinaryIO, data: bytes) -> None:

@@ -23,6 +23,7 @@ _SERVER_ONLY = frozenset(("start_timeout", "sgx"))
 _FOLDER_ONLY = _SERVER_ONLY | {"tag", "build_arg"}
 _CHOOSES_TEMPLATE = frozenset(("template", "set", "output"))
 """Flags that tell an image of a processing-container from one of a task that serves."""
+_CHAIN = frozenset(("map", "resume", "parallel", "work"))
 
 
 @commands.command()
@@ -72,9 +73,12 @@ def run(
         _refuse(given.keys() & (_SERVER_ONLY if built else _FOLDER_ONLY), "task folders", tasks)
         if keep:
             raise InputError("--keep", "is for task folders: a processing-container ends by itself")
-        from lading.cli.run_processing import run_processing  # noqa: PLC0415
+        if len(tasks) > 1 or wanted.keys() & _CHAIN:
+            from lading.cli.run_chain import run_chain as run_it  # noqa: PLC0415
+        else:
+            from lading.cli.run_processing import run_processing as run_it  # noqa: PLC0415
 
-        code = run_processing(
+        code = run_it(
             tasks,
             RunOptions(**given),
             ProcessingOptions(**wanted),

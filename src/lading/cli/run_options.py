@@ -76,6 +76,24 @@ class ProcessingOptions:
         False,
         "Compare what it used with its limits and scale rules, and say what would have fitted.",
     )
+    map: tuple[str, ...] = knob(
+        (),
+        "An output of one step that is the input of another, in a chain of several task files; "
+        "may be repeated.",
+        metavar="STEP:OUTPUT=STEP:INPUT",
+    )
+    resume: bool = knob(
+        False, "Leave out the steps of a chain that were done before, where nothing has changed."
+    )
+    parallel: int | None = knob(
+        None, "At most so many steps of a chain at once. Default: the cores of the host.",
+        metavar="N",
+    )  # fmt: skip
+    work: str | None = knob(
+        None,
+        "Where outputs of a chain go that have no directory in their task. Default: lading-work.",
+        metavar="DIR",
+    )
 
 
 def pairs(flag: str, form: str, given: tuple[str, ...]) -> dict[str, str]:

@@ -56,6 +56,8 @@ class Report:
         Of the run that did it, or does; empty where there is none.
     run : Run or None
         Its record, once it has ended.
+    outcome : Outcome or None
+        How it ended; None where no container of this chain did.
     error : LadingError or None
         Why it failed.
     exit_code : int or None
@@ -69,13 +71,16 @@ class Report:
     state: StepState = StepState.NOT_RUN
     run_id: str = ""
     run: Run | None = None
+    outcome: Outcome | None = None
     error: LadingError | None = None
     exit_code: int | None = None
     notes: tuple[str, ...] = ()
 
     @property
     def seconds(self) -> float | None:
-        """How long its container ran."""
+        """How long its container ran; of one that ran before, with its removal."""
+        if self.outcome is not None:
+            return self.outcome.exit.seconds
         run = self.run
         if run is None or run.started is None or run.finished is None:
             return None
@@ -193,7 +198,7 @@ class Chain:
         return self._judge(report, outcome)
 
     def _judge(self, report: Report, outcome: Outcome) -> StepState:
-        report.notes = outcome.notes
+        report.outcome, report.notes = outcome, outcome.notes
         report.error = error = outcome.error
         report.exit_code = outcome.code
         if error is not None and error.exit_code not in (RunError.exit_code, OutOfMemory.exit_code):
