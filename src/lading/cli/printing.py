@@ -34,9 +34,11 @@ __all__ = [
     "note",
     "pairs",
     "passed_on",
+    "problem",
     "result",
     "table",
     "task_log",
+    "verdict",
     "warn",
 ]
 
@@ -78,6 +80,10 @@ def _clean(text: str) -> str:
     return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text.replace("\r\n", "\n"))
 
 
+def _one_line(text: str) -> str:
+    return _NOT_ON_A_LINE.sub(lambda match: ascii(match[0])[1:-1], text)
+
+
 def _encode(text: str) -> bytes:
     return text.encode("utf-8", "replace")
 
@@ -93,6 +99,7 @@ def _paint(text: str, colour: str, stream: Any) -> str:
 
 def _tell(text: str) -> None:
     _Lines.end_live()
+    _Lines.end_foreign()
     _write(sys.stderr.buffer, _encode(text + "\n"))
 
 
@@ -149,6 +156,7 @@ def pairs(values: Mapping[str, Any]) -> None:
 def passed_on(data: bytes, *, to_stdout: bool) -> None:
     """Pass on what a container wrote, byte for byte."""
     _Lines.end_live()
+    _Lines.unfinished = not data.endswith(b"\n")
     _write(sys.stdout.buffer if to_stdout else sys.stderr.buffer, data)
 
 
@@ -195,6 +203,22 @@ def finding(mark: str, name: str, text: str, way_out: str = "") -> None:
     _write(sys.stdout.buffer, _encode("\n".join(lines) + "\n"))
 
 
+def problem(severity: str, place: str, text: str, way_out: str = "") -> None:
+    """Write a finding about a file to stdout, as compilers do: ``FILE:1:2: error: ...``."""
+    painted = _paint(f"{severity}:", _RED if severity == "error" else _YELLOW, sys.stdout)
+    lines = [f"{_paint(_one_line(place), _BOLD, sys.stdout)}: {painted} {_one_line(text)}"]
+    if way_out:
+        lines.append(f"    {_paint('fix:', _BOLD, sys.stdout)} {_one_line(way_out)}")
+    _write(sys.stdout.buffer, _encode("\n".join(lines) + "\n"))
+
+
+def verdict(name: str, text: str, counted: str, *, good: bool) -> None:
+    """Write to stdout what was found out about something: ``FILE: a valid task``."""
+    painted = _paint(text, _BOLD if good else _RED, sys.stdout)
+    text = f"{_one_line(name)}: {painted}{' (' + counted + ')' if counted else ''}"
+    _write(sys.stdout.buffer, _encode(text + "\n"))
+
+
 def task_log(data: bytes) -> None:
     """Pass on what a task printed while it was run, unless quiet."""
     if not _state["quiet"]:
@@ -224,14 +248,22 @@ def log_to_stderr() -> None:
 
 
 class _Lines:
-    """Which line of the terminal moves now."""
+    """Which line of the terminal moves now, and whether a container has begun one."""
 
     live: Live | None = None
+    unfinished = False
 
     @classmethod
     def end_live(cls) -> None:
         if cls.live is not None:
             cls.live.clear()
+
+    @classmethod
+    def end_foreign(cls) -> None:
+        """Begin a line where a person looks, if a container has not ended its own."""
+        if cls.unfinished and _looked_at(sys.stderr):
+            _write(sys.stderr.buffer, b"\n")
+        cls.unfinished = False
 
 
 class Live:
@@ -265,6 +297,8 @@ class Live:
                 self._last = text
                 note(f"{self._title}: {text}")
             return
+        if _Lines.unfinished:
+            return  # it would wipe out what a container wrote
         percent = "" if share is None else f" {share * 100:3.0f} %"
         columns = os.get_terminal_size(sys.stderr.fileno()).columns or 80
         shown = _clean(f"{self._title}:{percent} {text}").replace("\n", " ")[: columns - 1]

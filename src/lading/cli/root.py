@@ -18,6 +18,8 @@ COMMANDS = {
     "serve": ("serve", "Serve task containers to others: the executor."),
     "run": ("run", "Run a task once: a task folder, an image, or task files."),
     "templates": ("templates", "Show what a processing-container offers."),
+    "validate": ("validate", "Check processing-container.json and task.json files."),
+    "schema": ("schema", "Write the JSON Schema of a kind of file, for editors."),
     "ps": ("runs", "List the containers that Lading runs, and recent runs."),
     "logs": ("runs", "Show what a run's container prints."),
     "wait": ("waiting", "Wait until runs have ended; the exit code is the container's."),

@@ -10,8 +10,8 @@ import types
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Union, get_args, get_origin
 
-from lading.contracts.processing.positions import Path, json_kind, spell
-from lading.contracts.processing.template import as_text
+from lading.contracts.processing.positions import Path, spell
+from lading.contracts.processing.values import as_text, json_kind
 
 if TYPE_CHECKING:
     from pydantic import BaseModel

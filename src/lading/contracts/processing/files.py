@@ -7,21 +7,16 @@ with a warning, as such files are in use.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from lading.contracts.processing.mistakes import in_words, real_path, shown
-from lading.contracts.processing.positions import (
-    JsonError,
-    Path,
-    json_kind,
-    locate,
-    parse,
-    spell,
-)
-from lading.contracts.processing.rendering import RenderError, origin, render
-from lading.errors import FileInvalid, InputError
+from lading.contracts.processing.deviations import deviations, doubts
+from lading.contracts.processing.findings import ERROR, WARNING, Finding, Found, Report
+from lading.contracts.processing.positions import JsonError, parse, spell
+from lading.contracts.processing.rendering import RenderError, render
+from lading.contracts.processing.values import json_kind, shown
+from lading.errors import InputError
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -29,97 +24,25 @@ if TYPE_CHECKING:
     from lading.contracts.processing.task import Task
     from lading.contracts.processing.template import ProcessingContainer
 
-__all__ = ["KINDS", "Finding", "Report", "check", "load_container", "load_task"]
+__all__ = [
+    "KINDS",
+    "Finding",
+    "Report",
+    "check",
+    "check_file",
+    "load_container",
+    "load_task",
+    "read_task",
+]
 
 KINDS = ("pc", "task")
 """``processing-container.json`` and ``task.json``, by the names that `--schema` has for them."""
-ERROR, WARNING = "error", "warning"
-_MOST = 500
-"""Findings of one file: whoever has that many has them for one reason."""
-_QUOTES = "a value with quotes in it ends a text: write {{ env.NAME | tojson }} without quotes"
+_LARGEST = 16 << 20
 _FIXES = {
     "templates": 'put the template into a list: "templates": [{"identifier": ..}]',
     "taskTemplate": "name one of the image's templates (`lading templates IMAGE` lists them), or "
     "write a whole one",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """Something to say about a file.
-
-    Parameters
-    ----------
-    severity : str
-        ``error`` or ``warning``.
-    message : str
-        What is wrong.
-    path : str
-        At which value, as ``templates[0].env[2].value``; empty for the whole file.
-    line, column : int
-        Where that is, counted from 1; 0 where nobody knows.
-    fix : str
-        What to do.
-    """
-
-    severity: str
-    message: str
-    path: str = ""
-    line: int = 0
-    column: int = 0
-    fix: str = ""
-
-    def at(self, source: str) -> str:
-        """Write it as compilers do: ``task.json:3:14: env[0].value: ...``."""
-        place = ":".join([source, *(str(number) for number in (self.line, self.column) if number)])
-        return f"{place}: {self.path + ': ' if self.path else ''}{self.message}"
-
-
-@dataclass(slots=True)
-class Report:
-    """What was found in a file.
-
-    Parameters
-    ----------
-    source : str
-        What the file is called.
-    kind : str
-        ``pc`` or ``task``; empty where it can't be told.
-    findings : list of Finding
-        In the order of the file.
-    model : ProcessingContainer or Task or None
-        What it says; None if it has errors.
-    """
-
-    source: str
-    kind: str = ""
-    findings: list[Finding] = field(default_factory=list)
-    model: BaseModel | None = None
-
-    @property
-    def errors(self) -> list[Finding]:
-        """Those that keep the file from being used."""
-        return [finding for finding in self.findings if finding.severity == ERROR]
-
-    @property
-    def warnings(self) -> list[str]:
-        """The others, as texts."""
-        return [item.at(self.source) for item in self.findings if item.severity == WARNING]
-
-    def refuse(self) -> None:
-        """Raise if there are errors.
-
-        Raises
-        ------
-        FileInvalid
-            Tells all of them.
-        """
-        if errors := self.errors:
-            raise FileInvalid(
-                self.source,
-                [finding.at(self.source) for finding in errors],
-                fix=next((finding.fix for finding in errors if finding.fix), ""),
-            )
 
 
 def check(
@@ -129,6 +52,7 @@ def check(
     environment: Mapping[str, str] | None,
     kind: str | None = None,
     custom: Mapping[str, Any] | None = None,
+    with_model: bool = True,
 ) -> Report:
     """Read a file and say everything there is to say about it.
 
@@ -144,6 +68,9 @@ def check(
         One of :data:`KINDS`; None finds out by the fields it has.
     custom : mapping or None
         For ``{{ custom.NAME }}``.
+    with_model : bool
+        Whether the report's `model` is wanted. Without it, a file that keeps to the letter is
+        checked in half the time.
     """
     report = Report(source, kind or "")
     try:
@@ -151,14 +78,20 @@ def check(
     except RenderError as error:
         report.findings.append(Finding(ERROR, error.message, line=error.line, fix=error.fix))
         return report
-    found = _Found(text, rendered)
+    found = Found(text, rendered)
     try:
         value, twice = parse(rendered)
     except JsonError as error:
         found.at(ERROR, f"no valid JSON: {error.message}", error.line, error.column)
     else:
         report.kind = kind or _kind_of(value)
-        report.model = _checked(value, report.kind, found)
+        if with_model or not _keeps_to_the_letter(value, report.kind):
+            report.model = _checked(value, report.kind, found)
+            is_valid = report.model is not None
+        else:
+            is_valid = True
+        for path, message in doubts(report.kind, value) if is_valid else ():
+            found.add(WARNING, message, path)
         for key, line, column in twice:
             message = f"the key {shown(key)} is twice in one object; the last one counts"
             found.at(WARNING, message, line, column)
@@ -166,41 +99,46 @@ def check(
     return report
 
 
-class _Found:
-    """The findings of a file, and where in it they are."""
+def check_file(
+    source: str,
+    *,
+    environment: Mapping[str, str],
+    kind: str | None = None,
+    with_model: bool = True,
+) -> Report:
+    """Read a file and say everything there is to say about it; see :func:`check`.
 
-    def __init__(self, text: str, rendered: str) -> None:
-        self._text = text
-        self._rendered = rendered
-        self._findings: list[Finding] = []
-        self._left = 0
+    Parameters
+    ----------
+    source : str
+        Its path; ``-`` is stdin.
+    """
+    content = _content(source)
+    if isinstance(content, Finding):
+        return Report(source, kind or "", [content])
+    return check(content, source=source, environment=environment, kind=kind, with_model=with_model)
 
-    def at(self, severity: str, message: str, line: int, column: int) -> None:
-        """Add what was found at a place of the rendered text."""
-        begin, column_there = origin(self._text, self._rendered, line, column)
-        moved = (begin, column_there) != (line, column)
-        fix = _QUOTES if severity == ERROR and moved and "{{" in self._text else ""
-        if not begin:
-            message += f" (line {line} once rendered)"
-        self._findings.append(Finding(severity, message, "", begin, column_there, fix))
 
-    def add(self, severity: str, message: str, path: Path = (), fix: str = "") -> None:
-        """Add what was found at a value; errors come before warnings."""
-        if len(self._findings) >= _MOST:
-            self._left += 1
-            return
-        line, column = origin(self._text, self._rendered, *locate(self._rendered, path))
-        self._findings.append(Finding(severity, message, spell(path), line, column, fix))
-
-    def in_order(self) -> list[Finding]:
-        """List them in the order of the file."""
-        self._findings.sort(key=lambda finding: (finding.line, finding.column))
-        if self._left:
-            severity = (
-                WARNING if all(item.severity == WARNING for item in self._findings) else ERROR
-            )
-            self._findings.append(Finding(severity, f"... and {self._left} findings more"))
-        return self._findings
+def _content(source: str) -> str | Finding:
+    """Read a file, or say why that can't be done."""
+    try:
+        where: str | int = 0 if source == "-" else source
+        with open(where, "rb", closefd=where != 0) as file:  # 0 is stdin
+            content = file.read(_LARGEST + 1)
+    except FileNotFoundError:
+        return Finding(ERROR, "there is no such file")
+    except IsADirectoryError:
+        return Finding(ERROR, "is a directory", fix="name the file in it, such as task.json")
+    except (OSError, ValueError) as error:
+        return Finding(ERROR, f"can't be read: {getattr(error, 'strerror', None) or error}")
+    if len(content) > _LARGEST:
+        return Finding(ERROR, f"is larger than {_LARGEST >> 20} MiB, as no such file is")
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        return Finding(ERROR, f"is no UTF-8: {error.reason}", line=line, fix="save it as UTF-8")
+    return text if text.strip() else Finding(ERROR, "is empty")
 
 
 def load_container(
@@ -234,9 +172,25 @@ def load_task(text: str, *, source: str, environment: Mapping[str, str]) -> tupl
     FileInvalid
         It can't be understood.
     """
+    return _task(check(text, source=source, environment=environment, kind="task"))
+
+
+def read_task(
+    path: os.PathLike[str] | str, *, environment: Mapping[str, str]
+) -> tuple[Task, list[str]]:
+    """Read a task file; see :func:`load_container`.
+
+    Raises
+    ------
+    FileInvalid
+        It can't be read, or not be understood.
+    """
+    return _task(check_file(os.fspath(path), environment=environment, kind="task"))
+
+
+def _task(report: Report) -> tuple[Task, list[str]]:
     from lading.contracts.processing.task import Task  # noqa: PLC0415
 
-    report = check(text, source=source, environment=environment, kind="task")
     report.refuse()
     assert isinstance(report.model, Task)
     return report.model, report.warnings
@@ -249,14 +203,20 @@ def _kind_of(value: Any) -> str:
         return "pc"
     if "taskTemplate" in value or "image" in value:
         return "task"
-    channels = [value.get("inputs"), value.get("outputs")]
-    if any("mounted_path" in item for one in channels if isinstance(one, list) for item in one
-           if isinstance(item, dict)):  # fmt: skip
+    lists = [one for one in (value.get("inputs"), value.get("outputs")) if isinstance(one, list)]
+    if any("mounted_path" in item for one in lists for item in one if isinstance(item, dict)):
         return "pc"  # as its first version was: one template at the top
     return ""
 
 
-def _checked(value: Any, kind: str, found: _Found) -> BaseModel | None:
+def _keeps_to_the_letter(value: Any, kind: str) -> bool:
+    from lading.contracts.processing.letter import allows  # noqa: PLC0415
+    from lading.contracts.processing.schemas import schema  # noqa: PLC0415
+
+    return kind in KINDS and allows(schema(kind), value)
+
+
+def _checked(value: Any, kind: str, found: Found) -> BaseModel | None:
     """Check what a file holds; None if it can't be used."""
     if not isinstance(value, dict):
         found.add(ERROR, f"must be a JSON object, not {json_kind(value)}")
@@ -271,7 +231,7 @@ def _checked(value: Any, kind: str, found: _Found) -> BaseModel | None:
         return None
     from pydantic import ValidationError  # noqa: PLC0415  # 85 ms
 
-    from lading.contracts.processing.deviations import deviations, doubts  # noqa: PLC0415
+    from lading.contracts.processing.mistakes import in_words, real_path  # noqa: PLC0415
 
     model = _model(kind)
     checked, wrong = None, set()
@@ -284,9 +244,6 @@ def _checked(value: Any, kind: str, found: _Found) -> BaseModel | None:
             wrong.add(tuple(path))
     for path, message in deviations(model, value, ()):
         if tuple(path) not in wrong or message.startswith("has no"):
-            found.add(WARNING, message, path)
-    if checked is not None:
-        for path, message in doubts(kind, value):
             found.add(WARNING, message, path)
     return checked
 

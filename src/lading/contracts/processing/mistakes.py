@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from lading.contracts.processing.positions import Path, json_kind
+from lading.contracts.processing.positions import Path
+from lading.contracts.processing.values import json_kind, shown
 
-__all__ = ["in_words", "real_path", "shown"]
+__all__ = ["in_words", "real_path"]
 
 _WANTED = {
     "string_type": "a text",
@@ -18,13 +19,6 @@ _WANTED = {
     "bool_parsing": "true or false",
 }
 """What pydantic's kinds of error say that there should be."""
-_LONGEST = 60
-
-
-def shown(value: Any) -> str:
-    """Write a value of a file for a message, cut where it is long."""
-    text = repr(value)
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 
 def real_path(value: Any, detail: Any) -> Path:
@@ -68,7 +62,8 @@ def in_words(detail: Any) -> str:
         "string_pattern_mismatch": _pattern(context.get("pattern", ""), given),
         "int_parsing": f"{shown(given)} is no number",
         "float_parsing": f"{shown(given)} is no number",
-        "finite_number": "is too large a number",
+        "less_than_equal": "is too large a number",
+        "greater_than_equal": "is too large a number",
     }
     message = detail["msg"]
     return words.get(kind, f"{message[0].lower()}{message[1:]}, found {shown(given)}")

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from json.decoder import scanstring  # type: ignore[attr-defined]  # as it is named since 2.7
 from typing import Any
 
-__all__ = ["JsonError", "Path", "Repeated", "json_kind", "locate", "parse", "spell"]
+__all__ = ["JsonError", "Path", "Repeated", "locate", "parse", "spell"]
 
 Path = Sequence[str | int]
 """From the root of a document to a value: ``("env", 0, "value")``."""
@@ -102,14 +102,6 @@ def _repeated(text: str) -> Iterator[Repeated]:
             if key in objects[-1]:
                 yield key, *_line_and_column(text, match.start())
             objects[-1].add(key)
-
-
-def json_kind(value: Any) -> str:
-    """Name the kind of a JSON value for a person."""
-    if value is None:
-        return "null"
-    kinds = {bool: "a boolean", int: "a number", float: "a number", str: "a text"}
-    return kinds.get(type(value), "a list" if isinstance(value, list) else "an object")
 
 
 def locate(text: str, path: Path) -> tuple[int, int]:

@@ -22,6 +22,8 @@ from pydantic import (
     model_validator,
 )
 
+from lading.contracts.processing.letter import LARGEST_FACTOR
+from lading.contracts.processing.values import as_text
 from lading.errors import InputError
 from lading.units import quantity
 
@@ -41,23 +43,10 @@ __all__ = [
     "TaskTemplate",
     "TaskTemplateEnv",
     "Text",
-    "as_text",
 ]
 
 COMPLEXITY = r"^[-+]?\d*(\.\d+)?\*?n(\*\*\d+)?$"
 """An expression in n: how memory follows the size of the input."""
-
-
-def as_text(value: Any) -> Any:
-    """Write a value of another type as an environment variable has it: as JSON does."""
-    if value is None or isinstance(value, str):
-        return value or ""
-    import json  # noqa: PLC0415
-
-    try:
-        return json.dumps(value)
-    except (TypeError, ValueError):
-        return value  # not from JSON; refused as what it is
 
 
 def _one(value: Any) -> Any:
@@ -86,7 +75,6 @@ Quantities = Annotated[dict[str, Annotated[Any, AfterValidator(_amount)]], After
 ApiVersion = Annotated[Literal[1], BeforeValidator(_one)]
 Many = BeforeValidator(lambda value: [] if value is None else value)
 """Takes null for an empty list."""
-_Number = Annotated[float, Field(allow_inf_nan=False)]
 
 
 class _Model(BaseModel):
@@ -146,8 +134,11 @@ class ScaleRuleMode(enum.StrEnum):
 class ScaleRule(_Model):
     """How memory follows the size of an input channel."""
 
-    scale_factor: int | _Number | None = Field(
-        default=None, description="Bytes of memory for each byte of the input, such as 1.5."
+    scale_factor: int | float | None = Field(
+        default=None,
+        ge=-LARGEST_FACTOR,
+        le=LARGEST_FACTOR,
+        description="Bytes of memory for each byte of the input, such as 1.5.",
     )
     type: ScaleRuleType = Field(
         default=ScaleRuleType.limit,
