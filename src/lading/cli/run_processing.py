@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from lading.run.ownership import Owner
     from lading.run.records import Records
 
-__all__ = ["changes_of", "circumstances_of", "ours", "run_processing", "task_of"]
+__all__ = ["changes_of", "circumstances_of", "image_of", "ours", "run_processing", "task_of"]
 
 _TICK = 0.5
 """Seconds between two looks at what a container uses, for who watches a terminal."""
@@ -65,6 +65,8 @@ def run_processing(
     circumstances = circumstances_of(options, timeout)
     folder = Path(tasks[0]) if Path(tasks[0]).is_dir() else None
     single = _Single(task, changes, options, circumstances, wanted, folder=folder)
+    if wanted.watch:
+        single.on_log = show_log_aside if as_json else show_log
     outcome = loop.run(lambda _signals: single.run(engine))
     if as_json:
         printing.json(as_object(outcome, single.measurement))
@@ -156,6 +158,7 @@ class _Single:
         self._circumstances = circumstances
         self._wanted = wanted
         self.measurement: Measurement | None = None
+        self.on_log: Callable[[LogChunk], None] | None = None
 
     async def run(self, engine_options: EngineOptions) -> Outcome:
         """Run it to its end."""
@@ -179,7 +182,7 @@ class _Single:
             engine,
             self._task,
             self._changes,
-            fetch=lambda name: self._image(engine, name),
+            fetch=lambda name: image_of(engine, name, self._options, self._folder),
             state=state,
             labels=owner.labels(),
         )
@@ -192,8 +195,9 @@ class _Single:
                 planned,
                 owner=owner,
                 records=records,
-                on_log=show_log if self._wanted.watch else None,
+                on_log=self.on_log,
                 on_start=progress.started,
+                on_stop=progress.stopping,
             )
         if self._wanted.monitor:
             from lading.contracts.processing.measuring import measure, write_down  # noqa: PLC0415
@@ -202,12 +206,16 @@ class _Single:
             write_down(self.measurement, records, outcome.run_id)
         return outcome
 
-    async def _image(self, engine: Engine, name: str) -> ImageInfo:
-        if self._folder is None:
-            return await fetch(engine, name, self._options.pull)
-        args = pairs("--build-arg", "KEY=VALUE", self._options.build_arg)
-        labels = {"lading.task": self._folder.resolve().name}
-        return await build(engine, self._folder, tag=name, args=args, labels=labels)
+
+async def image_of(
+    engine: Engine, name: str, options: RunOptions, folder: Path | None
+) -> ImageInfo:
+    """Find or fetch an image, or build it where it is a folder's."""
+    if folder is None:
+        return await fetch(engine, name, options.pull)
+    args = pairs("--build-arg", "KEY=VALUE", options.build_arg)
+    labels = {"lading.task": folder.resolve().name}
+    return await build(engine, folder, tag=name, args=args, labels=labels)
 
 
 @contextlib.contextmanager
@@ -227,6 +235,11 @@ def ours(state: Path) -> Iterator[tuple[Owner, Records]]:
 def show_log(chunk: LogChunk) -> None:
     """Pass on what a container prints, to where it printed it."""
     printing.passed_on(chunk.data, to_stdout=chunk.stream == "stdout")
+
+
+def show_log_aside(chunk: LogChunk) -> None:
+    """Pass on what a container prints where stdout is for something else."""
+    printing.passed_on(chunk.data, to_stdout=False)
 
 
 class Progress:
@@ -252,16 +265,27 @@ class Progress:
         if self._live.moves:
             self._task = asyncio.create_task(self._watch(running), name="progress")
 
+    def stopping(self, grace: float) -> None:
+        """Tell that it is being stopped."""
+        self._end_watch()
+        self._live(f"stopping, for which it has {format_seconds(grace)}")
+
     def __exit__(self, *exc: object) -> None:
+        self._end_watch()
+        self._live.clear()
+
+    def _end_watch(self) -> None:
         if self._task is not None:
             self._task.cancel()
-        self._live.clear()
 
     async def _watch(self, running: Running) -> None:
         began, before = time.monotonic(), 0.0
         while True:
             await asyncio.sleep(_TICK)
-            used = await running.usage()
+            try:
+                used = await running.usage()
+            except LadingError:
+                continue  # the engine is away for a moment
             share = max(used.cpu_seconds - before, 0.0) / _TICK
             before = used.cpu_seconds
             limit = running.spec.limits.memory
@@ -305,7 +329,7 @@ def _summary(outcome: Outcome) -> str:
     used, limit = outcome.usage, outcome.plan.needs.memory
     memory = format_bytes(used.memory_peak) + (f" of {format_bytes(limit)}" if limit else "")
     written = [
-        f"{item['name']}: {item['files']} files, {format_bytes(item['bytes'])} in {item['path']}"
+        f"{item['name']}: {files(item['files'])}, {format_bytes(item['bytes'])} in {item['path']}"
         for item in outcome.channels
         if item["direction"] == "output"
     ]
@@ -317,6 +341,11 @@ def _summary(outcome: Outcome) -> str:
         f"run {outcome.run_id}",
     ]
     return ", ".join(parts)
+
+
+def files(count: int) -> str:
+    """Count files in words."""
+    return "1 file" if count == 1 else f"{count} files"
 
 
 def as_object(outcome: Outcome, measurement: Measurement | None = None) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import json
 import re
 import time
 from datetime import UTC, datetime
@@ -28,7 +29,7 @@ from lading.units import format_bytes, format_cores, format_seconds
 if TYPE_CHECKING:
     from lading.cli.targets import Target
     from lading.engine import Engine, Limits
-    from lading.run.records import Records
+    from lading.run.records import Records, Run
     from lading.run.usage import Usage
 
 commands = typer.Typer(rich_markup_mode=None)
@@ -158,7 +159,9 @@ def inspect(*, run: RunArgument, as_json: JsonOption = False, engine: Given) -> 
     if as_json:
         printing.json(known)
     else:
-        printing.pairs(known)
+        from lading.cli.inspected import for_people  # noqa: PLC0415
+
+        printing.pairs(for_people(known))
 
 
 async def _kept(name: str, away: EngineUnreachable) -> Target:
@@ -254,10 +257,20 @@ async def _describe(engine: Engine, target: Target, *, everything: bool = False)
             more = dataclasses.asdict(run)
             names = ("parent", "image_id", "out_of_memory", "input_bytes", "output_bytes")
             known |= {name: more[name] for name in names}
+            known |= {name: item for name, item in _detail(run).items() if name not in known}
         if info:
             known |= {"container_state": str(info.state), "labels": dict(info.labels)}
             known["networks"] = dict(info.networks)
     return known
+
+
+def _detail(run: Run) -> dict[str, Any]:
+    """Read what only the contract of a run knows of it."""
+    try:
+        detail = json.loads(run.detail)
+    except ValueError:  # somebody else's hand
+        return {}
+    return detail if isinstance(detail, dict) else {}
 
 
 async def _now(engine: Engine, target: Target) -> tuple[Usage | None, Limits]:
