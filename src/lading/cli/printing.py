@@ -26,6 +26,7 @@ __all__ = [
     "error",
     "finding",
     "fix",
+    "is_quiet",
     "json",
     "layers",
     "line",
@@ -33,9 +34,11 @@ __all__ = [
     "note",
     "pairs",
     "passed_on",
+    "problem",
     "result",
     "table",
     "task_log",
+    "verdict",
     "warn",
 ]
 
@@ -56,6 +59,11 @@ def be_quiet() -> None:
     _state["quiet"] = True
 
 
+def is_quiet() -> bool:
+    """Whether nobody wants notes, progress and summaries."""
+    return _state["quiet"]
+
+
 def _write(stream: BinaryIO, data: bytes) -> None:
     try:
         stream.write(data)
@@ -70,6 +78,10 @@ def _write(stream: BinaryIO, data: bytes) -> None:
 
 def _clean(text: str) -> str:
     return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text.replace("\r\n", "\n"))
+
+
+def _one_line(text: str) -> str:
+    return _NOT_ON_A_LINE.sub(lambda match: ascii(match[0])[1:-1], text)
 
 
 def _encode(text: str) -> bytes:
@@ -189,6 +201,22 @@ def finding(mark: str, name: str, text: str, way_out: str = "") -> None:
     if way_out:
         lines.append(f"{'':<24} {_paint('->', _BOLD, sys.stdout)} {_clean(way_out)}")
     _write(sys.stdout.buffer, _encode("\n".join(lines) + "\n"))
+
+
+def problem(severity: str, place: str, text: str, way_out: str = "") -> None:
+    """Write a finding about a file to stdout, as compilers do: ``FILE:1:2: error: ...``."""
+    painted = _paint(f"{severity}:", _RED if severity == "error" else _YELLOW, sys.stdout)
+    lines = [f"{_paint(_one_line(place), _BOLD, sys.stdout)}: {painted} {_one_line(text)}"]
+    if way_out:
+        lines.append(f"    {_paint('fix:', _BOLD, sys.stdout)} {_one_line(way_out)}")
+    _write(sys.stdout.buffer, _encode("\n".join(lines) + "\n"))
+
+
+def verdict(name: str, text: str, counted: str, *, good: bool) -> None:
+    """Write to stdout what was found out about something: ``FILE: a valid task``."""
+    painted = _paint(text, _BOLD if good else _RED, sys.stdout)
+    text = f"{_one_line(name)}: {painted}{' (' + counted + ')' if counted else ''}"
+    _write(sys.stdout.buffer, _encode(text + "\n"))
 
 
 def task_log(data: bytes) -> None:
