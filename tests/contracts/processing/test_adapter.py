@@ -29,6 +29,14 @@ class Case:
 
     def __init__(self, shell: list[str], folder: Path) -> None:
         self.shell = shell
+        self.path = os.environ["PATH"]
+        if shell[0] == "busybox":  # as in Alpine: all else is BusyBox, too
+            busybox = shutil.which("busybox")
+            assert busybox is not None
+            self.path = str(folder / "bin")
+            (folder / "bin").mkdir()
+            subprocess.run([busybox, "--install", "-s", self.path], check=True)
+            self.shell = [busybox, "sh"]
         self.inputs, self.outputs = folder / "in put", folder / "out put"
         self.workflow = folder / "work flow"
         self.program = folder / "program"
@@ -48,7 +56,7 @@ class Case:
         self.program.write_text(f"#!/bin/sh\n{script}")
         self.program.chmod(0o755)
         known = {
-            "PATH": os.environ["PATH"],
+            "PATH": self.path,
             "WORKFLOW_DIR": str(self.workflow),
             "LEGACY_INPUTS": f"OPERATOR_IN_DIR={self.links[0]}",
             "LEGACY_OUTPUTS": f"OPERATOR_OUT_DIR={self.links[1]}",
@@ -253,7 +261,7 @@ def test_what_can_not_work_runs_nothing(
 
 @pytest.mark.parametrize("name", ["take", "no-such-program", "/etc/passwd", "/tmp"])
 def test_a_program_that_is_none_is_never_taken_for_a_skip(case: Case, name: str) -> None:
-    env = {"PATH": os.environ["PATH"], "WORKFLOW_DIR": str(case.workflow)}
+    env = {"PATH": case.path, "WORKFLOW_DIR": str(case.workflow)}
     env["LEGACY_INPUTS"] = f"OPERATOR_IN_DIR={case.links[0]}"
     env["LEGACY_OUTPUTS"] = f"OPERATOR_OUT_DIR={case.links[1]}"
     done = subprocess.run([*case.shell, str(ADAPTER), name], env=env, check=False)
