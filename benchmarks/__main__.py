@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from benchmarks.chain import chain_figure
 from benchmarks.cold import cold_figures, spare_figure
 from benchmarks.docker_api import ApiError, find_engine
 from benchmarks.executor import ExecutorError
@@ -60,6 +61,7 @@ def _run(setting: Setting, wanted: set[str]) -> list[Figure]:
     figures += _measured(wanted & {"memory"}, lambda: iter([memory_figure(setting)]))
     figures += _measured(wanted & {"run"}, lambda: run_figure(setting))
     figures += _measured(wanted & {"validate"}, lambda: validate_figure(setting))
+    figures += _measured(wanted & {"chain"}, lambda: chain_figure(setting))
     return sorted(figures, key=lambda figure: list(PROMISES).index(figure.name))
 
 

@@ -53,6 +53,7 @@ PROMISES = {
         Promise("memory", "resident, 50 warm containers, 1,000 waiting", "MB", 150, 90),
         Promise("run", "lading run --watch / docker run --rm", "", 2.0, 1.5),
         Promise("validate", "lading validate / the original's time for it", "", 0.45, 0.25),
+        Promise("chain", "20 steps of a chain / 20 docker run, two at a time", "", 1.2, 1.05),
     )
 }
 

@@ -17,7 +17,7 @@ from benchmarks.cold import in_turn
 from benchmarks.figures import Figure
 from benchmarks.setting import Setting
 
-__all__ = ["run_figure", "validate_figure"]
+__all__ = ["ratio", "run_figure", "validate_figure"]
 
 _ORIGINAL_PYTHONS = 0.79 / 0.013
 """The original's time to validate a file, in starts of a Python: both were measured on one
@@ -46,7 +46,7 @@ def run_figure(setting: Setting) -> Iterator[Figure]:
         rounds = setting.rounds(15, 5)
         setting.say(f"run: {rounds} pairs")
         mine, other = in_turn(rounds, ours, theirs)
-    yield _ratio("run", {"lading run --watch": mine, "docker run --rm": other})
+    yield ratio("run", {"lading run --watch": mine, "docker run --rm": other})
 
 
 def validate_figure(setting: Setting) -> Iterator[Figure]:
@@ -63,10 +63,11 @@ def validate_figure(setting: Setting) -> Iterator[Figure]:
             lambda: _timed([sys.executable, "-I", "-S", "-c", "pass"], env),
         )
     original = [seconds * _ORIGINAL_PYTHONS for seconds in python]
-    yield _ratio("validate", {"lading validate": mine, "the original, by Python's start": original})
+    yield ratio("validate", {"lading validate": mine, "the original, by Python's start": original})
 
 
-def _ratio(name: str, times: dict[str, Sequence[float]]) -> Figure:
+def ratio(name: str, times: dict[str, Sequence[float]]) -> Figure:
+    """Divide the medians of two series of seconds, ours first."""
     ours, theirs = (statistics.median(values) for values in times.values())
     parts = {f"{title}, median, ms": statistics.median(v) * 1000 for title, v in times.items()}
     return Figure(name, ours / theirs, parts=parts)
