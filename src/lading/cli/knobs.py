@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Annotated, Any, get_args, get_type_hints
 
 import typer
@@ -50,7 +50,7 @@ def _parameter(item: dataclasses.Field[Any], kind: Any) -> inspect.Parameter:
 
 
 def flags(
-    options: type, into: str = "engine"
+    options: type, into: str = "engine", only: Collection[str] | None = None
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Give a command a flag for every knob of an option set.
 
@@ -60,9 +60,15 @@ def flags(
         A dataclass whose fields are made by :func:`lading.settings.knob`.
     into : str
         The command's parameter that gets a :data:`Given` of those that were set.
+    only : collection of str or None
+        Of these knobs; None: of all.
     """
     kinds = get_type_hints(options)
-    added = [_parameter(item, kinds[item.name]) for item in dataclasses.fields(options)]
+    added = [
+        _parameter(item, kinds[item.name])
+        for item in dataclasses.fields(options)
+        if only is None or item.name in only
+    ]
     names = [parameter.name for parameter in added]
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -17,6 +17,7 @@ __all__ = ["COMMANDS", "app"]
 COMMANDS = {
     "serve": ("serve", "Serve task containers to others: the executor."),
     "run": ("run", "Run a task once: a task folder, an image, or task files."),
+    "profile": ("profile", "Run a task with several input sizes, and find its scale rule."),
     "templates": ("templates", "Show what a processing-container offers."),
     "validate": ("validate", "Check processing-container.json and task.json files."),
     "schema": ("schema", "Write the JSON Schema of a kind of file, for editors."),

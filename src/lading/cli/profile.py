@@ -1,0 +1,265 @@
+"""``lading profile``: how a task's memory follows the size of its input."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lading.cli import failures, loop, plots, printing
+from lading.cli.knobs import Given, engine_options, flags
+from lading.cli.measurements import show_suggestions
+from lading.cli.run_options import ProcessingOptions, RunOptions, positive
+from lading.cli.run_processing import Progress, changes_of, circumstances_of, ours, task_of
+from lading.errors import InputError
+from lading.settings import EngineOptions, environment, state_directory
+from lading.units import format_bytes, format_seconds
+
+if TYPE_CHECKING:
+    from lading.contracts.processing.profiles import Profile
+    from lading.contracts.processing.profiling import Wish
+    from lading.contracts.processing.runner import Outcome
+    from lading.engine import Engine
+    from lading.run.lifecycle import Running
+    from lading.run.ownership import Owner
+    from lading.run.records import Records
+
+commands = typer.Typer(rich_markup_mode=None)
+
+_SHARED = ("input", "cpu", "gpus", "timeout", "runtime", "network", "capabilities", "pull")
+
+
+@commands.command()
+@flags(EngineOptions, into="engine")
+@flags(ProcessingOptions, into="wanted", only=("template", "set"))
+@flags(RunOptions, into="given", only=_SHARED)
+def profile(
+    *,
+    task: Annotated[
+        str,
+        typer.Argument(metavar="TASK.json|IMAGE", help="A task file, or an image's name."),
+    ],
+    more: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[DIR]...", help="More directories for --inputs."),
+    ] = None,
+    inputs: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--inputs", metavar="DIR...", help="Directories of several sizes for the input channel."
+        ),
+    ] = None,
+    channel: Annotated[
+        str | None,
+        typer.Option(
+            "--channel",
+            metavar="NAME",
+            help="Which input they are for. Default: the only one, or the one with a scale rule.",
+        ),
+    ] = None,
+    repeat: Annotated[
+        int,
+        typer.Option(
+            "--repeat",
+            metavar="N",
+            help="Runs with each directory: the median is fitted, the highest covered.",
+        ),
+    ] = 1,
+    keep_limit: Annotated[
+        bool,
+        typer.Option("--keep-limit", help="Let the declared memory limit hold, which may hide."),
+    ] = False,
+    plot: Annotated[
+        str | None,
+        typer.Option("--plot", metavar="FILE.png", help="Also write the plot to a file."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+    given: Given,
+    wanted: Given,
+    engine: Given,
+) -> None:
+    """Run a task with inputs of several sizes, and find the scale rule that fits.
+
+    One input channel gets the directories, one after the other; outputs go to temporary
+    directories that are removed. The task has no memory limit, which would hide what it needs:
+    the largest input must fit into this machine. The first run that fails ends it.
+    """
+    if quiet:
+        printing.be_quiet()
+    if repeat < 1:
+        raise InputError("--repeat", f"must be at least 1, not {repeat}")
+    directories = tuple(Path(one).expanduser() for one in [*(inputs or ()), *(more or ())])
+    if not directories:
+        raise InputError("--inputs", "names no directory", fix="write --inputs small medium large")
+    if given.get("timeout") is not None:
+        positive("--timeout", given["timeout"])
+    target = Path(plot).expanduser() if plot is not None else None
+    if target is not None:
+        plots.check_file(target)
+    from lading.contracts.processing.profiling import Wish  # noqa: PLC0415
+
+    scratch = Path(environment().get("TMPDIR") or "/var/tmp")  # noqa: S108  # /tmp may be memory
+    wish = Wish(directories, channel, repeat, keep_limit, scratch)
+    command = _Command(task, wish, RunOptions(**given), ProcessingOptions(**wanted), given)
+    options = engine_options(engine)
+    found = loop.run(lambda _signals: command.run(options))
+    if as_json:
+        printing.json(found.as_object())
+    else:
+        _show(found)
+    if target is not None:
+        plots.write_file(_plot(found), target)
+        printing.note(f"plot written to {target}")
+
+
+class _Command:
+    """The runs, with their progress told."""
+
+    def __init__(
+        self,
+        task: str,
+        wish: Wish,
+        options: RunOptions,
+        wanted: ProcessingOptions,
+        given: Mapping[str, object],
+    ) -> None:
+        timeout = given.get("timeout")
+        self._wish = wish
+        self._options = options
+        self._changes = changes_of(options, wanted)
+        self._task = task_of([task], options, wanted)
+        self._circumstances = circumstances_of(
+            options, timeout if isinstance(timeout, float) else None
+        )
+        self._progress: Progress | None = None
+        self._title = ""
+
+    async def run(self, engine_options: EngineOptions) -> Profile:
+        """Do all of them."""
+        from lading.cli.images import sweep_quietly  # noqa: PLC0415
+        from lading.engine.discovery import open_engine  # noqa: PLC0415
+
+        state = state_directory()
+        async with await open_engine(engine_options) as engine:
+            with ours(state) as (owner, records):
+                try:
+                    async with asyncio.TaskGroup() as group:
+                        group.create_task(sweep_quietly(engine, state, records))
+                        return await self._run(engine, state, owner, records)
+                except BaseExceptionGroup as errors:
+                    raise failures.first(errors) from errors
+                finally:
+                    self._close()
+        raise AssertionError  # a group that swallows nothing
+
+    async def _run(self, engine: Engine, state: Path, owner: Owner, records: Records) -> Profile:
+        from lading.cli.images import fetch  # noqa: PLC0415
+        from lading.contracts.processing.instances import find_template  # noqa: PLC0415
+        from lading.contracts.processing.profiling import profile  # noqa: PLC0415
+
+        offered = await find_template(
+            engine,
+            self._task,
+            fetch=lambda name: fetch(engine, name, self._options.pull),
+            state=state,
+            labels=owner.labels(),
+        )
+        for warning in offered.warnings:
+            printing.warn(warning)
+        return await profile(
+            engine,
+            offered,
+            self._task,
+            self._changes,
+            wish=self._wish,
+            circumstances=self._circumstances,
+            owner=owner,
+            records=records,
+            watcher=self,
+        )
+
+    def begins(self, number: int, total: int, directory: Path) -> None:
+        """Tell that a run is to begin."""
+        self._close()
+        self._title = f"run {number} of {total}, {directory}"
+        self._progress = Progress(self._title)
+        self._progress.__enter__()
+
+    def started(self, running: Running) -> None:
+        """Show what it uses."""
+        if self._progress is not None:
+            self._progress.started(running)
+
+    def ended(self, outcome: Outcome) -> None:
+        """Tell how it ended."""
+        self._close()
+        for text in outcome.notes:
+            printing.warn(text)
+        if outcome.error is None:
+            peak, seconds = outcome.usage.memory_peak, outcome.exit.seconds
+            printing.note(
+                f"{self._title}: memory {format_bytes(peak)} after {format_seconds(seconds)}"
+            )
+
+    def notices(self, text: str) -> None:
+        """Tell what is doubtful."""
+        printing.warn(text)
+
+    def _close(self) -> None:
+        if self._progress is not None:
+            self._progress.__exit__(None, None, None)
+            self._progress = None
+
+
+def _show(found: Profile) -> None:
+    mode = found.fit.mode
+    rows = []
+    for trial in sorted(found.trials, key=lambda one: one.point.sizes[mode]):
+        point = trial.point
+        now = trial.limit_now
+        short = " (too little)" if now is not None and now < point.highest else ""
+        rows.append(
+            (
+                str(trial.directory),
+                format_bytes(point.sizes[mode]),
+                format_bytes(point.highest),
+                (format_bytes(now) if now else "none") + short,
+                format_bytes(found.suggested_limit(trial)),
+                format_seconds(max(trial.seconds)),
+            )
+        )
+    printing.table(("INPUT", "SIZE", "PEAK", "LIMIT NOW", "SUGGESTED", "TIME"), rows)
+    printing.line("")
+    for line in plots.as_lines(_plot(found)):
+        printing.line(line)
+    printing.line("")
+    fit = found.fit
+    told = [f"misses no peak by more than {format_bytes(fit.largest_residual)}"]
+    if fit.r_squared is not None:
+        told.append(f"R² {fit.r_squared:.4f}")
+    size = f", n is the {mode} of {found.channel}" if fit.power else ""
+    printing.line(f"{'fit':<12}peak = {found.expression}{size}: {', '.join(told)}")
+    show_suggestions(found.suggestions)
+    for note in found.notes:
+        printing.line(f"{'note':<12}{note}")
+
+
+def _plot(found: Profile) -> plots.Plot:
+    from lading.contracts.processing.fitting import covered  # noqa: PLC0415
+
+    fit, sizing = found.fit, found.sizing
+    return plots.Plot(
+        title=f"{found.instance.name}: {found.expression}",
+        size_name=f"{fit.mode} of {found.channel}",
+        points=[
+            (trial.point.sizes[fit.mode], peak)
+            for trial in found.trials
+            for peak in trial.point.peaks
+        ],
+        fit=fit,
+        limit=lambda size: covered(size, sizing, fit.power),
+    )
