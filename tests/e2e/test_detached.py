@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -220,3 +221,27 @@ async def test_values_stand_on_no_command_line(begin: Begin, engine: Engine) -> 
     keeper = await keeper_of(engine, started)
     assert "a-secret-value" not in " ".join(keeper.cmdline())
     assert started.notes == ()
+
+
+async def test_the_command_line_leaves_it_running(
+    begin: Begin, cli: Cli, engine: Engine, probe: str, tmp_path: Path
+) -> None:
+    template = {"identifier": "t", "description": "t", "inputs": [], "outputs": [], "env": []}
+    task = {"name": "t", "image": probe, "taskTemplate": template, "command": ["/probe", "sleep"]}
+    task["command"].append("60000")  # type: ignore[attr-defined]
+    path = tmp_path / "task.json"
+    path.write_text(json.dumps(task))
+    done = await asyncio.to_thread(cli, "run", str(path), "--detach")
+    assert (done.returncode, done.stderr) == (0, b"")
+    started = Started(done.stdout.decode().strip(), "", "")
+    keeper = await keeper_of(engine, started)
+    try:
+        assert (await record(cli, started)).state is RunState.RUNNING
+        again = await asyncio.to_thread(cli, "run", str(path), "-d", "--watch")
+        failed(again, 2, "--watch: tells of a run until it ends", "`lading logs --follow`")
+        again = await asyncio.to_thread(cli, "run", str(path), str(path), "-d")
+        failed(again, 2, "--detach: is for one task")
+    finally:
+        done = await asyncio.to_thread(cli, "stop", started.run)
+        await gone(keeper)
+    assert (await record(cli, started)).state is RunState.CANCELLED

@@ -74,7 +74,11 @@ def run(
         if keep:
             raise InputError("--keep", "is for task folders: a processing-container ends by itself")
         if len(tasks) > 1 or wanted.keys() & _CHAIN:
+            if wanted.get("detach"):
+                raise InputError("--detach", "is for one task: a chain has to be watched")
             from lading.cli.run_chain import run_chain as run_it  # noqa: PLC0415
+        elif wanted.get("detach"):
+            from lading.cli.run_detached import run_detached as run_it  # noqa: PLC0415
         else:
             from lading.cli.run_processing import run_processing as run_it  # noqa: PLC0415
 

@@ -72,6 +72,11 @@ class ProcessingOptions:
         metavar="CHANNEL=DIR",
     )  # fmt: skip
     watch: bool = knob(False, "Show what the container prints, as it prints it.")
+    detach: bool = knob(
+        False,
+        "Write the run's id once it runs, and leave it: `lading wait` waits for its end.",
+        flag="--detach -d",
+    )
     monitor: bool = knob(
         False,
         "Compare what it used with its limits and scale rules, and say what would have fitted.",

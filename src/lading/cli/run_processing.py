@@ -214,7 +214,7 @@ async def image_of(
     if folder is None:
         return await fetch(engine, name, options.pull)
     args = pairs("--build-arg", "KEY=VALUE", options.build_arg)
-    labels = {"lading.task": folder.resolve().name}
+    labels = {"lading.task": (await asyncio.to_thread(folder.resolve)).name}
     return await build(engine, folder, tag=name, args=args, labels=labels)
 
 
