@@ -32,8 +32,8 @@ def main() -> None:
     report = {}
     for folder in sorted(path for path in SIGNALS.iterdir() if path.is_dir()):
         with (folder / "signal.csv").open(newline="") as file:
-            measured = frequency(list(csv.reader(file)))  # a whole recording at once: see scale_rule
-        expected = labels[folder.name]
+            rows = list(csv.reader(file))  # a whole recording at once: see scale_rule
+        measured, expected = frequency(rows), labels[folder.name]
         report[folder.name] = {
             "hertz": round(measured, 2),
             "expected": expected,

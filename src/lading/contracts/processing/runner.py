@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from lading.contracts.processing import CONTRACT
-from lading.contracts.processing.access import Access
+from lading.contracts.processing.access import Access, is_root
 from lading.contracts.processing.channels import (
     Channel,
     channels_of,
@@ -190,7 +190,10 @@ async def plan(
         network=Network.DEFAULT if circumstances.network else Network.NONE,
         runtime=circumstances.runtime,
         sealed=not circumstances.capabilities,
-        capabilities=() if circumstances.capabilities else _CAPABILITIES,
+        # Some engines would hand them to whatever user the image names, where others don't.
+        capabilities=_CAPABILITIES
+        if is_root(image.user) and not circumstances.capabilities
+        else (),
     )
     return Plan(instance, image, channels, needed, spec, circumstances, rootless=info.rootless)
 
