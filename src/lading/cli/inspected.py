@@ -40,6 +40,10 @@ def for_people(known: Mapping[str, Any]) -> dict[str, Any]:
             shown |= {f"{item['direction']} {item['name']}": _channel(item) for item in value}
         elif name == "requirements":
             shown["scale_rules"] = "; ".join(map(_requirement, value))
+        elif name == "measurement":
+            from lading.cli.measurements import in_short  # noqa: PLC0415
+
+            shown |= in_short(value)
         elif name == "command":
             shown[name] = shlex.join(value)
         elif name in _BYTES:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from lading.cli import printing
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from lading.contracts.processing.measuring import InputSize, Measurement, RuleCheck
     from lading.contracts.processing.suggestions import Suggestion
 
-__all__ = ["as_json", "paste", "show", "show_suggestions"]
+__all__ = ["as_json", "in_short", "show", "show_suggestions"]
 
 _WIDTH = 12
 
@@ -37,16 +37,38 @@ def show(measurement: Measurement) -> None:
         _line("note", note)
 
 
+def in_short(measured: Mapping[str, Any]) -> dict[str, str]:
+    """Say what a record keeps of a measurement, by name, for people.
+
+    Parameters
+    ----------
+    measured : mapping
+        From :func:`as_json`.
+    """
+    shown = {}
+    if measured["squeezed"]:
+        shown["headroom"] = "not known: the peak is at the limit"
+    elif measured["headroom"] is not None:
+        share = measured["headroom_share"] * 100
+        shown["headroom"] = f"{format_bytes(measured['headroom'])} ({share:.0f} %)"
+    for one in measured["suggestions"]:
+        shown[f"suggested {one['channel'] or 'resources'}"] = _paste(one["field"], one["value"])
+    return shown
+
+
 def show_suggestions(suggestions: Iterable[Suggestion]) -> None:
     """Write what files should say, as JSON to paste, and why."""
     for one in suggestions:
-        _line("suggestion", (f"{one.channel}: " if one.channel else "") + paste(one))
+        _line(
+            "suggestion",
+            (f"{one.channel}: " if one.channel else "") + _paste(one.field, one.value),
+        )
         _line("", one.why)
 
 
-def paste(suggestion: Suggestion) -> str:
-    """Write one as it stands in a file."""
-    return f"{json.dumps(suggestion.field)}: {json.dumps(suggestion.value, ensure_ascii=False)}"
+def _paste(field: str, value: Mapping[str, Any]) -> str:
+    """Write an entry as it stands in a file."""
+    return f"{json.dumps(field)}: {json.dumps(value, ensure_ascii=False)}"
 
 
 def _line(name: str, text: str) -> None:
