@@ -234,14 +234,16 @@ def _checked(value: Any, kind: str, found: Found) -> BaseModel | None:
     from lading.contracts.processing.mistakes import in_words, real_path  # noqa: PLC0415
 
     model = _model(kind)
-    checked, wrong = None, set()
+    checked = None
+    wrong: dict[tuple[str | int, ...], str] = {}
     try:
         checked = model.model_validate(value)
     except ValidationError as error:
         for detail in error.errors(include_url=False):
-            path = real_path(value, detail)
-            found.add(ERROR, in_words(detail), path, _FIXES.get(spell(path), ""))
-            wrong.add(tuple(path))
+            path, message = real_path(value, detail), in_words(detail)
+            if wrong.get(tuple(path)) != message:  # a union says it for each of its members
+                found.add(ERROR, message, path, _FIXES.get(spell(path), ""))
+            wrong[tuple(path)] = message
     for path, message in deviations(model, value, ()):
         if tuple(path) not in wrong or message.startswith("has no"):
             found.add(WARNING, message, path)

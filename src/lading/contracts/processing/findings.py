@@ -118,11 +118,13 @@ class Found:
     def at(self, severity: str, message: str, line: int, column: int) -> None:
         """Add what was found at a place of the rendered text."""
         begin, column_there = origin(self._text, self._rendered, line, column)
-        moved = (begin, column_there) != (line, column)
-        fix = _QUOTES if severity == ERROR and moved and "{{" in self._text else ""
+        fix = _QUOTES if severity == ERROR and self._is_expression(begin, column_there) else ""
         if not begin:
             message += f" (line {line} once rendered)"
         self._findings.append(Finding(severity, message, "", begin, column_there, fix))
+
+    def _is_expression(self, line: int, column: int) -> bool:
+        return line > 0 and self._text.split("\n")[line - 1].startswith("{{", column - 1)
 
     def add(self, severity: str, message: str, path: Path = (), fix: str = "") -> None:
         """Add what was found at a value; errors come before warnings."""

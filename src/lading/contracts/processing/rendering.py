@@ -7,9 +7,13 @@ empty text.
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any, NoReturn
+
+from lading.contracts.processing.values import json_kind
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -19,10 +23,13 @@ if TYPE_CHECKING:
 __all__ = ["RenderError", "origin", "render"]
 
 _DELIMITERS = ("{{", "{%", "{#")
+_EXPRESSION = re.compile(r"\{\{.*?\}\}|\{%.*?%\}|\{#.*?#\}")
 
 
-class RenderError(ValueError):
+class RenderError(Exception):
     """A template can't be rendered.
+
+    No ValueError: some of Jinja's filters make a default of what raises one.
 
     Parameters
     ----------
@@ -64,7 +71,11 @@ def render(
     import jinja2  # noqa: PLC0415  # 95 ms, and most files have no use for it
 
     try:
-        return _sandbox().from_string(text).render(env=dict(environment), custom=dict(custom or {}))
+        return (
+            _sandbox()
+            .from_string(text)
+            .render(env=_Environment(environment), custom=_Custom(custom or {}))
+        )
     except jinja2.TemplateSyntaxError as error:
         raise RenderError(f"not a valid template: {error.message}", error.lineno) from None
     except RenderError as error:
@@ -93,20 +104,27 @@ def origin(text: str, rendered: str, line: int, column: int) -> tuple[int, int]:
     before, after = text.split("\n"), rendered.split("\n")
     if len(before) != len(after):
         return 0, 0
-    old, new = before[line - 1].rstrip("\r"), after[line - 1]
-    same = _alike(old, new)
-    behind = _alike(old[same:][::-1], new[same:][::-1])
-    if column - 1 <= same:
-        return line, column
-    if len(new) - (column - 1) <= behind:
-        return line, len(old) - len(new) + column
-    return line, same + 1
+    return line, _column(before[line - 1].rstrip("\r"), after[line - 1], column)
 
 
-def _alike(one: str, other: str) -> int:
-    """Count with how many characters alike two texts begin."""
-    pairs = enumerate(zip(one, other, strict=False))
-    return next((at for at, (a, b) in pairs if a != b), min(len(one), len(other)))
+def _column(old: str, new: str, column: int) -> int:
+    """Find a column of a rendered line in the line that it was: by what is no expression."""
+    if old == new:
+        return column
+    begin = seen = expression = 0
+    for match in (*_EXPRESSION.finditer(old), None):
+        literal = old[begin : match.start() if match else len(old)]
+        at = new.find(literal, seen) if match else len(new) - len(literal)
+        if at < seen or not new.startswith(literal, at):
+            break
+        if column - 1 < at:
+            return expression + 1
+        if column - 1 < at + len(literal):
+            return begin + column - at
+        begin, expression, seen = (
+            (match.end(), match.start(), at + len(literal)) if match else (begin, begin, seen)
+        )
+    return expression + 1
 
 
 def _line(trace: TracebackType | None) -> int:
@@ -119,15 +137,30 @@ def _line(trace: TracebackType | None) -> int:
     return line
 
 
+class _Environment(dict[str, Any]):
+    """The variables of the environment, told from other dictionaries."""
+
+
+class _Custom(dict[str, Any]):
+    """What a program gave beside them."""
+
+
 def _undefined(owner: Any, name: Any) -> RenderError:
-    if isinstance(owner, dict):
+    """Say that something is not there: a name, or something of an owner."""
+    if isinstance(owner, _Environment):
         return RenderError(
             f"the environment variable {name} is not set",
             fix=f"set it, or write {{{{ env.{name} | default('...') }}}}",
         )
-    return RenderError(
-        f"{name!r} is not defined", fix="a task file knows only env, as in {{ env.HOME }}"
-    )
+    if isinstance(owner, _Custom):
+        return RenderError(f"custom.{name} is not given", fix="only programs give custom values")
+    from jinja2.utils import missing  # noqa: PLC0415
+
+    if owner is missing:
+        return RenderError(
+            f"{name!r} is not defined", fix="a task file knows only env, as in {{ env.HOME }}"
+        )
+    return RenderError(f"{json_kind(owner)} has no {name!r}")
 
 
 @cache
@@ -154,7 +187,8 @@ def _sandbox() -> SandboxedEnvironment:
         __truediv__ = __floordiv__ = __mod__ = __pow__ = __lt__ = __le__ = __gt__ = __ge__ = (
             _fail_with_undefined_error
         )
-        __int__ = __float__ = __neg__ = __pos__ = _fail_with_undefined_error
+        __int__ = __float__ = __neg__ = __pos__ = __abs__ = __round__ = _fail_with_undefined_error
+        __repr__ = _fail_with_undefined_error  # within a list that is printed
         __hash__ = jinja2.Undefined.__hash__
 
         def __getattr__(self, name: str) -> NoReturn:
@@ -162,6 +196,11 @@ def _sandbox() -> SandboxedEnvironment:
                 raise AttributeError(name)
             self._fail_with_undefined_error()
 
-    return ImmutableSandboxedEnvironment(
+    def as_json(value: Any, **options: Any) -> str:
+        return json.dumps(value, default=str, **options)
+
+    made = ImmutableSandboxedEnvironment(
         undefined=Undefined, autoescape=False, keep_trailing_newline=True
     )
+    made.policies["json.dumps_function"] = as_json  # so that tojson names what is not defined
+    return made
