@@ -74,6 +74,7 @@ def _file(folder: Path, number: int, image: str) -> str:
         "taskTemplate": {
             "identifier": "bench",
             "description": "Writes a file.",
+            "env": [],
             "inputs": [],
             "outputs": [{"name": "out", "mounted_path": "/out", "description": "The file."}],
             "command": ["/probe", *_WORDS],

@@ -223,12 +223,14 @@ async def run_graph(
             nonlocal running
             while ready and running < parallel and not failed:
                 step = heapq.heappop(ready)[-1]
-                del left[step]
                 running += 1
                 group.create_task(one(step), name=f"step {step}")
 
         async def one(step: str) -> None:
             nonlocal running, failed
+            if failed:  # since this was scheduled
+                return
+            del left[step]
             try:
                 succeeded = await work(step)
             except BaseException:

@@ -128,6 +128,7 @@ class Scratch:
             with contextlib.suppress(OSError):
                 if [item.name for item in place.iterdir()] == [_MARK]:
                     (place / _MARK).unlink()
+                    place.rmdir()
             os.close(lock)
         self._locks.clear()
         for path in reversed(self._made):
