@@ -5,8 +5,13 @@ from __future__ import annotations
 
 def main() -> None:
     """Run the command line."""
-    from lading.cli import app  # noqa: PLC0415  # keeps ``import lading.__main__`` free
+    import gc  # noqa: PLC0415
 
+    gc.disable()  # what imports make stays: looking for garbage in it takes a seventh of the time
+    from lading.cli import app  # noqa: PLC0415  # keeps ``import lading.__main__`` free
+    from lading.settings import leave_out_plugins  # noqa: PLC0415
+
+    leave_out_plugins()
     app()
 
 

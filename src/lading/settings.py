@@ -9,19 +9,30 @@ variable, flag.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from lading.errors import ConfigError
+
 __all__ = [
     "EngineOptions",
+    "engine_options",
     "environment",
     "from_environment",
     "knob",
+    "leave_out_plugins",
+    "load_env_file",
     "state_directory",
     "variable",
 ]
+
+_ASSIGNMENT = re.compile(r"\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_.]*)\s*=[ \t]*(.*?)\s*")
+_QUOTED = re.compile(r"""'([^']*)'\s*(?:#.*)?|"((?:[^"\\]|\\.)*)"\s*(?:#.*)?""")
+_ESCAPED = {"n": "\n", "t": "\t", "r": "\r"}
+_REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 
 
 def knob(default: Any, help_text: str, *, flag: str = "", metavar: str = "") -> Any:
@@ -44,6 +55,15 @@ def knob(default: Any, help_text: str, *, flag: str = "", metavar: str = "") -> 
 def environment() -> Mapping[str, str]:
     """Return the process's environment: nobody else looks at it."""
     return os.environ
+
+
+def leave_out_plugins() -> None:
+    """Keep pydantic from looking for plugins in everything that is installed.
+
+    For programs of our own, which have none: that takes longer than building our models. Who
+    imports Lading keeps theirs. See https://docs.pydantic.dev/latest/concepts/plugins/.
+    """
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
 
 
 def variable(name: str) -> str:
@@ -96,3 +116,67 @@ class EngineOptions:
     engine_timeout: float = knob(
         60.0, "Seconds that the engine may take to answer one call.", metavar="SECONDS"
     )
+
+
+def engine_options(given: Mapping[str, Any] | None = None) -> EngineOptions:
+    """Put the engine's options together: default, then variable, then what was given.
+
+    Raises
+    ------
+    ConfigError
+        A variable holds no number where there must be one.
+    """
+    defaults = EngineOptions()
+    values: dict[str, Any] = {**from_environment(EngineOptions), **(given or {})}
+    timeout = values.get("engine_timeout", defaults.engine_timeout)
+    try:
+        seconds = float(timeout)
+    except ValueError:
+        raise ConfigError(
+            "LADING_ENGINE_TIMEOUT", f"{timeout!r} is not a number of seconds"
+        ) from None
+    if not 0 < seconds < float("inf"):
+        raise ConfigError("engine_timeout", f"must be seconds, more than 0, not {timeout}")
+    return EngineOptions(engine=str(values.get("engine", "")), engine_timeout=seconds)
+
+
+def load_env_file(path: Path = Path(".env")) -> dict[str, str]:
+    r"""Set variables of the environment from a file, where they aren't set already.
+
+    Lines of ``NAME=value``, also after ``export``: in single quotes as it stands, in double quotes
+    with ``\n`` and the like, otherwise up to a comment (a ``#`` after a space). ``${NAME}`` and
+    ``${NAME:-default}`` stand for other variables, except in single quotes.
+
+    Parameters
+    ----------
+    path : Path
+        The file; nothing happens where there is none.
+
+    Returns
+    -------
+    dict of str to str
+        What was set.
+    """
+    try:
+        text = path.read_text("utf-8-sig")
+    except (OSError, UnicodeDecodeError):
+        return {}
+    added: dict[str, str] = {}
+    for line in text.splitlines():
+        if match := _ASSIGNMENT.fullmatch(line):
+            name, value = match[1], _value(match[2])
+            if name not in os.environ:
+                added[name] = os.environ[name] = value
+    return added
+
+
+def _value(text: str) -> str:
+    """Read what stands behind an equals sign in a file of variables."""
+    quoted = _QUOTED.fullmatch(text)
+    if quoted is not None and quoted[1] is not None:
+        return quoted[1]
+    if quoted is not None:
+        text = re.sub(r"\\(.)", lambda match: _ESCAPED.get(match[1], match[1]), quoted[2])
+    else:
+        text = re.sub(r"(^|\s+)#.*", "", text)
+    return _REFERENCE.sub(lambda match: os.environ.get(match[1]) or match[2] or "", text)

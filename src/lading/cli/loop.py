@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import signal
 from collections.abc import Callable, Coroutine, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -103,6 +104,8 @@ def run(
         A signal came; the clean-up is done.
     """
     signals = Signals()
+    gc.freeze()
+    gc.enable()  # see lading.__main__
 
     async def watched() -> T:
         task = asyncio.current_task()

@@ -10,19 +10,18 @@ import typer.core
 import typer.main
 
 from lading.cli.failures import guarded
-from lading.cli.quick import quicken
 
 __all__ = ["COMMANDS", "app"]
 
 COMMANDS = {
     "serve": ("serve", "Serve task containers to others: the executor."),
     "run": ("run", "Run a task once: a task folder, an image, or task files."),
-    "profile": ("profile", "Run a task with several input sizes, and find its scale rule."),
+    "profile": ("profile", "Run a task with inputs of several sizes, and find its scale rule."),
     "templates": ("templates", "Show what a processing-container offers."),
     "validate": ("validate", "Check processing-container.json and task.json files."),
     "schema": ("schema", "Write the JSON Schema of a kind of file, for editors."),
     "ps": ("runs", "List the containers that Lading runs, and recent runs."),
-    "logs": ("runs", "Show what a run's container prints."),
+    "logs": ("runs", "Show what a run's container prints, or printed."),
     "wait": ("waiting", "Wait until runs have ended; the exit code is the container's."),
     "inspect": ("runs", "Show all that is known of a run."),
     "stop": ("removal", "Stop runs: their containers end and are removed."),
@@ -46,7 +45,6 @@ class LazyCommand(typer.core.TyperCommand):
         """Import the command itself; whatever it raises becomes a message and an exit code."""
         commands = import_module(f"lading.cli.{self._module}").commands
         command = typer.main.get_group(commands).commands[str(self.name)]
-        quicken(command)
         if command.callback is not None:
             command.callback = guarded(command.callback)
         return command
@@ -61,7 +59,6 @@ class LazyGroup(typer.core.TyperGroup):
 
     def __init__(self, **attributes: Any) -> None:
         super().__init__(**attributes)
-        quicken(self)
         for name, (module, summary) in COMMANDS.items():
             self.add_command(LazyCommand(name, module, summary))
 

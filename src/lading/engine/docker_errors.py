@@ -56,7 +56,7 @@ class Rule:
     """Which sentences or statuses, about which things, become which error."""
 
     make: Make
-    pattern: re.Pattern[str] | None = None
+    pattern: str | None = None
     status: int | None = None
     things: frozenset[Thing] = frozenset(Thing)
 
@@ -65,7 +65,7 @@ class Rule:
         return (
             call.thing in self.things
             and (self.status is None or self.status == status)
-            and (self.pattern is None or self.pattern.search(text) is not None)
+            and (self.pattern is None or re.search(self.pattern, text) is not None)
         )
 
 
@@ -125,7 +125,7 @@ _LOGIN = "log in to that registry (docker login, podman login) with an account t
 def _rule(
     make: Make, pattern: str = "", *, status: int | None = None, things: frozenset[Thing]
 ) -> Rule:
-    return Rule(make, re.compile(pattern) if pattern else None, status, things)
+    return Rule(make, pattern or None, status, things)
 
 
 RULES: tuple[Rule, ...] = (

@@ -11,7 +11,6 @@ from importlib import import_module
 
 import pytest
 from typer.main import get_group
-from typer.testing import CliRunner
 
 from lading.cli.root import COMMANDS, app
 
@@ -82,21 +81,6 @@ def test_texts_and_numbers_on_the_command_line_load_no_pydantic() -> None:
     modules = loaded("import lading.cli.root as r; r.app(standalone_mode=False)", *words)
     assert "lading.cli.run" in modules
     assert "pydantic" not in modules
-
-
-@pytest.mark.parametrize(
-    ("arguments", "says"),
-    [
-        (["ps", "-n", "x"], "'--last' / '-n': Input should be a valid integer"),
-        (["run", "x", "--timeout", "1_x"], "'--timeout': Input should be a valid number"),
-        (["run", "x", "--pull", "maybe"], "'maybe' is not one of"),
-        (["run"], "Missing argument 'FOLDER|IMAGE'"),
-    ],
-)
-def test_a_mistake_is_told_in_typers_words(arguments: list[str], says: str) -> None:
-    result = CliRunner().invoke(app, arguments)
-    assert result.exit_code == 2
-    assert says in result.stderr
 
 
 @pytest.mark.parametrize("name", COMMANDS)

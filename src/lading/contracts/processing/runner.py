@@ -23,7 +23,6 @@ from lading.contracts.processing.scaling import Needs, needs
 from lading.engine import ContainerSpec, Exit, Gpu, Limits, Network
 from lading.engine.shield import to_the_end
 from lading.errors import ContainerLost, LadingError, NotSupported, RunError, TimedOut
-from lading.host.gpus import lend
 from lading.run.handover import Stamp, hand_over
 from lading.run.kept_logs import KeptLog
 from lading.run.lifecycle import Running, start
@@ -177,7 +176,7 @@ async def plan(
         if item.scale_rule is not None and not channel.is_output
     ]
     needed = await asyncio.to_thread(needs, instance.resources, rules)
-    gpus = await lend(needed.gpus, info)
+    gpus = await _gpus(needed.gpus, info)
     config = instance.config
     spec = ContainerSpec(
         image=image.id,
@@ -439,6 +438,14 @@ def _with(value: Any, **changes: Any) -> Any:
     if "labels" in changes:  # ours count
         changes["labels"] = {**value.labels, **changes["labels"]}
     return replace(value, **changes)
+
+
+async def _gpus(count: int, info: EngineInfo) -> tuple[str, ...]:
+    if not count:
+        return ()
+    from lading.host.gpus import lend  # noqa: PLC0415  # few tasks want one
+
+    return await lend(count, info)
 
 
 def _check_engine(info: EngineInfo, circumstances: Circumstances) -> None:
