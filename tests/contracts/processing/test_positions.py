@@ -25,7 +25,10 @@ SPACES = st.text(" \t\n\r", max_size=3)
 
 def written(value: Any, draw: Any) -> str:
     """Write a value as people might: with white space anywhere, and some escapes."""
-    space = lambda: draw(SPACES)  # noqa: E731
+
+    def space() -> str:
+        return str(draw(SPACES))
+
     if isinstance(value, dict):
         inside = ",".join(
             f"{space()}{json.dumps(key, ensure_ascii=draw(st.booleans()))}{space()}:"
@@ -95,6 +98,8 @@ def test_a_path_is_spelled_as_people_do() -> None:
         ('["' + "1" * 5000 + '",\n ' + "1" * 5000 + "]", "a number that is too long", 2, 2),
         ('{"a": "x\ny"}', "control character", 1, 9),
         ('{"a": "\\x"}', "escape", 1, 8),
+        ('["\\ud83d\\ude00", "\\\\ud800",\n "a\\uD800"]', "half of a pair", 2, 4),
+        ('["\\ude00"]', "half of a pair", 1, 3),
         ('{"a": tru}', "expecting value, found 'tru}'", 1, 7),
     ],
 )

@@ -164,7 +164,7 @@ def _of_template(template: Mapping[str, Any], path: Path) -> Iterator[Deviation]
             if (other := places.setdefault(place, here)) is not here:
                 yield (
                     (*here, "mounted_path"),
-                    f"{place} is where {spell(other)} is mounted: a task can't have both",
+                    f"{spell(other)} is mounted there, too",
                 )
             if (rule := channel.get("scale_rule")) is not None:
                 yield from _of_rule(rule, (*here, "scale_rule"), is_input=name == "inputs")

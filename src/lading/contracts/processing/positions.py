@@ -21,6 +21,10 @@ Repeated = tuple[str, int, int]
 """A key that an object has a second time: the key, and the line and column of it."""
 
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"\s*:?|[{}]')
+_ESCAPE = re.compile(
+    r"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+    r"|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)"
+)
 _SPACE = re.compile(r"[ \t\n\r]*")
 _decoder = json.JSONDecoder()
 
@@ -77,6 +81,10 @@ def parse(text: str) -> tuple[Any, list[Repeated]]:
         raise
     except ValueError:  # a whole number of more than 4300 digits
         raise JsonError("a number that is too long", *_outside_texts(text, r"\d{4301,}")) from None
+    for match in _ESCAPE.finditer(text):
+        if match[1] is not None:
+            place = _line_and_column(text, match.start())
+            raise JsonError("half of a pair of surrogates, which is no character", *place)
     return value, list(_repeated(text)) if twice else []
 
 
