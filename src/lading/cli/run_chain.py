@@ -132,17 +132,16 @@ def _changes(
         "--input": _by_step("--input", options.input, steps),
         "--output": _by_step("--output", wanted.output, steps),
     }
-    return {
-        step: changes_of(
+    found = {}
+    for step in steps:
+        own = given["--set"].get(step, ())
+        named = {text.partition("=")[0] for text in own}
+        for_all = [t for t in given["--set"].get("", ()) if t.partition("=")[0] not in named]
+        found[step] = changes_of(
             replace(options, input=given["--input"].get(step, ())),
-            replace(
-                wanted,
-                set=(*given["--set"].get("", ()), *given["--set"].get(step, ())),
-                output=given["--output"].get(step, ()),
-            ),
+            replace(wanted, set=(*for_all, *own), output=given["--output"].get(step, ())),
         )
-        for step in steps
-    }
+    return found
 
 
 def _by_step(flag: str, given: Sequence[str], steps: Sequence[str]) -> dict[str, tuple[str, ...]]:
