@@ -243,7 +243,7 @@ def write_down(measurement: Measurement, records: Records, run_id: str) -> None:
 def _check(asked: Requirement, peak: int | None, *, squeezed: bool, killed: bool) -> RuleCheck:
     needed = Complexity.of(asked.rule)
     power = f"**{needed.power}" if needed.power != 1 else ""
-    raised = math.ceil(MARGIN * asked.memory)
+    raised = round(MARGIN * asked.memory)  # as scaling has it
 
     def reaches(amount: int) -> bool | None:
         """Compare it with a need that is the peak, or (at the limit) unknown and not below."""
@@ -283,16 +283,23 @@ def _suggested(
             f"it {happened} its limit of {format_bytes(limit)}, so what it would need is not "
             f"known: try twice as much, or `lading profile`, which sets no limit"
         )
-        need, words = math.ceil(2 * limit / MARGIN), "twice the limit that it came up to"
+        amount, words = 2.0 * limit, f"twice the limit of {format_bytes(limit)}"
     elif squeezed:
         notes.append("it was killed though it had no limit: the machine ran out of memory")
         return [], notes
     else:
-        need, words = peak, ""
+        amount, words = MARGIN * peak, ""
+    moved = sum(item["bytes"] for item in outcome.channels)
+    if moved and not squeezed:
+        notes.append(
+            f"up to {format_bytes(min(moved, peak))} of the peak may be page cache, of inputs that "
+            f"it was the first to read and of what it wrote: it may get along with less"
+        )
     if outcome.error is not None and not squeezed:
         notes.append("it failed, so it may not have come to where it needs the most")
-    suggested = [resources(planned.instance.resources, need, why=words)]
-    rule, told = _rule(outcome, sizes, need, words)
+    why = words or f"{format_bytes(peak)} and 10 % more, in whole MiB"
+    suggested = [resources(planned.instance.resources, amount, why=why)]
+    rule, told = _rule(outcome, sizes, amount / MARGIN, words)
     notes += told
     if rule is not None:
         suggested.insert(0, rule)
@@ -300,7 +307,7 @@ def _suggested(
 
 
 def _rule(
-    outcome: Outcome, sizes: tuple[InputSize, ...], need: int, words: str
+    outcome: Outcome, sizes: tuple[InputSize, ...], need: float, words: str
 ) -> tuple[Suggestion | None, list[str]]:
     """Suggest the rule that decides, or one for the only input; with what is doubtful in it."""
     asked = max(outcome.plan.needs.requirements, key=lambda item: item.memory, default=None)

@@ -19,6 +19,7 @@ from lading.contracts.processing.fitting import (
     fits,
     sized,
 )
+from lading.contracts.processing.scaling import MARGIN
 from lading.contracts.processing.suggestions import Suggestion, plain, resources, scale_rule
 from lading.units import format_bytes
 
@@ -170,7 +171,7 @@ def _suggested(
     kind = str(rule.type) if rule is not None else "limit"
     if sizing.factor is None:
         why = f"the highest peak, {format_bytes(sizing.need)}, and 10 % more, in whole MiB"
-        return [resources(instance.resources, sizing.need, kind=kind, why=why)]
+        return [resources(instance.resources, MARGIN * sizing.need, kind=kind, why=why)]
     turn = format_bytes(sizing.up_to)
     n = "n" if best.power == 1 else f"n**{best.power}"
     small = (
@@ -182,7 +183,7 @@ def _suggested(
     )
     return [
         scale_rule(channel, sizing.factor, power=best.power, like=rule, mode=best.mode, why=large),
-        resources(instance.resources, sizing.need, kind=kind, why=small),
+        resources(instance.resources, MARGIN * sizing.need, kind=kind, why=small),
     ]
 
 

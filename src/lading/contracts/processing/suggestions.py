@@ -8,8 +8,7 @@ from dataclasses import asdict, dataclass
 from decimal import ROUND_CEILING, Decimal
 from typing import TYPE_CHECKING, Any
 
-from lading.contracts.processing.scaling import MARGIN
-from lading.units import format_bytes, format_quantity, quantity
+from lading.units import format_quantity, quantity
 
 if TYPE_CHECKING:
     from lading.contracts.processing.template import Resources, ScaleRule
@@ -95,23 +94,22 @@ def scale_rule(
 
 
 def resources(
-    declared: Resources | None, need: int, *, kind: str = "limit", why: str = ""
+    declared: Resources | None, amount: float, *, why: str, kind: str = "limit"
 ) -> Suggestion:
     """Suggest the declared memory; what else is declared stays.
 
     Parameters
     ----------
-    need : int
-        Bytes that were needed; what is suggested is 1.1 x that, in whole MiB.
+    amount : float
+        Bytes; written as whole MiB, rounded up.
     kind : str
         Whether it is the ``limit`` or the ``request``.
     """
-    amount = math.ceil(MARGIN * need)
     limits, requests = (
         {name: value for name, value in (there or {}).items() if value is not None}
         for there in (declared and declared.limits, declared and declared.requests)
     )
-    text = format_quantity(amount)
+    text = format_quantity(math.ceil(amount))
     (requests if kind == "request" else limits)["memory"] = text
     asked = requests.get("memory")
     if asked is not None and kind == "limit" and quantity(asked) > quantity(text):
@@ -121,5 +119,4 @@ def resources(
         limits["memory"] = text
     parts: Mapping[str, Mapping[str, Any]] = {"limits": limits, "requests": requests}
     value = {name: dict(part) for name, part in parts.items() if part}
-    said = why or f"{format_bytes(need)} and {round((MARGIN - 1) * 100)} % more, in whole MiB"
-    return Suggestion("resources", "", value, said)
+    return Suggestion("resources", "", value, why)
