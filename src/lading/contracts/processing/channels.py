@@ -96,21 +96,20 @@ def make_outputs(channels: Iterable[Channel]) -> list[Path]:
             continue
         missing = []
         path = channel.path
-        while not path.exists():
-            missing.append(path)
-            path = path.parent
-        for path in reversed(missing):
-            try:
+        try:
+            while not path.exists():
+                missing.append(path)
+                path = path.parent
+            for path in reversed(missing):
                 path.mkdir(exist_ok=True)
-            except OSError as error:
-                for one in reversed(made):
-                    one.rmdir()
-                raise InputError(
-                    str(channel),
-                    f"{path} can't be made: {error.strerror}",
-                    fix="choose a directory that you may write to",
-                ) from None
-            made.append(path)
+                made.append(path)
+        except OSError as error:
+            remove_empty(made)
+            raise InputError(
+                str(channel),
+                f"{path} can't be made: {error.strerror}",
+                fix="choose a directory that you may write to",
+            ) from None
     return made
 
 
@@ -165,7 +164,12 @@ def _host_path(channel: IOChannel, direction: str) -> Path:
             fix='give it a directory: {"host_path": "/data/in"}, or '
             f"--{direction} {channel.name}=DIR",
         )
-    return Path(source).expanduser().absolute()
+    try:
+        return Path(source).expanduser().absolute()
+    except RuntimeError:
+        raise InputError(
+            f"{direction} channel {channel.name!r}", f"{source}: there is no such user's home"
+        ) from None
 
 
 def _check(channel: Channel) -> None:
