@@ -23,11 +23,9 @@ if TYPE_CHECKING:
     from lading.contracts.processing.examples import Example
     from lading.contracts.processing.migration import Legacy, Variable
 
-__all__ = ["ADAPTER", "CONTEXT", "Channel", "Draft", "default_name", "draft"]
+__all__ = ["ADAPTER", "Channel", "Draft", "default_name", "draft"]
 
 ADAPTER = "legacy-adapter.sh"
-CONTEXT = ("Dockerfile", ADAPTER, "processing-container.json")
-"""What a builder needs of the folder."""
 _HERE = Path(__file__).parent
 _INPUT_VARIABLE = re.compile(r"(?P<name>[A-Z0-9_]+)_(?:IN|INPUT)_DIR\Z")
 _OUTPUT_VARIABLE = re.compile(r"(?P<name>[A-Z0-9_]+)_(?:OUT|OUTPUT)_DIR\Z")
