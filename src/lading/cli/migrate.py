@@ -15,9 +15,9 @@ from lading.errors import InputError
 from lading.settings import EngineOptions, state_directory
 
 if TYPE_CHECKING:
-    from lading.contracts.processing.drafting import Draft
-    from lading.contracts.processing.examples import Example
-    from lading.contracts.processing.migration import Legacy
+    from lading.contracts.processing.legacy.drafting import Draft
+    from lading.contracts.processing.legacy.examples import Example
+    from lading.contracts.processing.legacy.migration import Legacy
 
 commands = typer.Typer(rich_markup_mode=None)
 
@@ -79,9 +79,9 @@ class _Wish:
         folder: str | None,
         name: str | None,
     ) -> None:
-        from lading.contracts.processing.drafting import default_name  # noqa: PLC0415
-        from lading.contracts.processing.examples import Example  # noqa: PLC0415
-        from lading.contracts.processing.writing import check_free  # noqa: PLC0415
+        from lading.contracts.processing.legacy.drafting import default_name  # noqa: PLC0415
+        from lading.contracts.processing.legacy.examples import Example  # noqa: PLC0415
+        from lading.contracts.processing.legacy.writing import check_free  # noqa: PLC0415
 
         self.image = image
         if name is not None and default_name(name) != name:
@@ -100,8 +100,8 @@ class _Wish:
 
 
 async def _migrate(wish: _Wish, options: EngineOptions, *, build: bool) -> tuple[Legacy, Draft]:
-    from lading.contracts.processing import drafting, writing  # noqa: PLC0415
-    from lading.contracts.processing.migration import inspect  # noqa: PLC0415
+    from lading.contracts.processing.legacy import drafting, writing  # noqa: PLC0415
+    from lading.contracts.processing.legacy.migration import inspect  # noqa: PLC0415
     from lading.engine.discovery import open_engine  # noqa: PLC0415
     from lading.run.ownership import Owner  # noqa: PLC0415
 

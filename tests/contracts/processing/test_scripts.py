@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lading.contracts.processing.scripts import Need, language, look
+from lading.contracts.processing.legacy.scripts import Need, language, look
 
 REQUIRED, DEFAULT, OPTIONAL = Need.REQUIRED, Need.DEFAULT, Need.OPTIONAL
 

@@ -216,7 +216,8 @@ def needs(resources: Resources | None, rules: Iterable[tuple[Channel, ScaleRule]
 
 def _raised(declared: int | None, asked: Iterable[Requirement], kind: ScaleRuleType) -> int | None:
     """Raise an amount to what the rules of its kind ask for; where there are none it stays."""
-    wanted = [math.ceil(MARGIN * item.memory) for item in asked if item.type is kind]
+    # Rounded: 1.1 is no exact number to a computer, and what is left over would be one byte more.
+    wanted = [round(MARGIN * item.memory) for item in asked if item.type is kind]
     return max([declared or 0, *wanted]) or None if wanted else declared
 
 

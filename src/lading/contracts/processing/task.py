@@ -16,6 +16,7 @@ from pydantic import (
     ConfigDict,
     Discriminator,
     Field,
+    PrivateAttr,
     Tag,
     model_validator,
 )
@@ -242,3 +243,7 @@ class TaskRun(TaskInstance):
 
     id: str
     mode: str
+    _run: str = PrivateAttr(default="")
+    """The id of its record; empty where nobody knows it."""
+    _state: str = PrivateAttr(default="")
+    """The state directory that has the record; empty for the usual one."""

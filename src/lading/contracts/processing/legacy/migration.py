@@ -1,8 +1,8 @@
 """A legacy container, looked at without running it: what it starts, and what that reads.
 
 The image's entrypoint is followed through the scripts that it names, as far as their texts tell
-(:mod:`lading.contracts.processing.scripts`). What is made of it stands in
-:mod:`lading.contracts.processing.drafting`. Source: contract 2, "Legacy containers".
+(:mod:`lading.contracts.processing.legacy.scripts`). What is made of it stands in
+:mod:`lading.contracts.processing.legacy.drafting`. Source: contract 2, "Legacy containers".
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from lading.contracts.processing import CONTAINER_FILE
-from lading.contracts.processing.scripts import SHELL, Look, Need, Reading, language, look
+from lading.contracts.processing.legacy.scripts import SHELL, Look, Need, Reading, language, look
 from lading.errors import ImageFileNotFound, InputError
 
 if TYPE_CHECKING:

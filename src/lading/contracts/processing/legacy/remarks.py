@@ -8,9 +8,9 @@ from lading.contracts.processing.access import is_root
 from lading.units import format_bytes
 
 if TYPE_CHECKING:
-    from lading.contracts.processing.drafting import Draft
-    from lading.contracts.processing.examples import Example
-    from lading.contracts.processing.migration import Legacy
+    from lading.contracts.processing.legacy.drafting import Draft
+    from lading.contracts.processing.legacy.examples import Example
+    from lading.contracts.processing.legacy.migration import Legacy
 
 __all__ = ["remarks"]
 

@@ -7,11 +7,11 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lading.contracts.processing.drafting import ADAPTER
+from lading.contracts.processing.legacy.drafting import ADAPTER
 from lading.errors import InputError
 
 if TYPE_CHECKING:
-    from lading.contracts.processing.drafting import Draft
+    from lading.contracts.processing.legacy.drafting import Draft
 
 __all__ = ["check_free", "write"]
 

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 from lading.contracts.processing.access import is_root
 from lading.contracts.processing.files import check
-from lading.contracts.processing.migration import LAYOUT
-from lading.contracts.processing.remarks import remarks
+from lading.contracts.processing.legacy.migration import LAYOUT
+from lading.contracts.processing.legacy.remarks import remarks
 
 if TYPE_CHECKING:
-    from lading.contracts.processing.examples import Example
-    from lading.contracts.processing.migration import Legacy, Variable
+    from lading.contracts.processing.legacy.examples import Example
+    from lading.contracts.processing.legacy.migration import Legacy, Variable
 
 __all__ = ["ADAPTER", "Channel", "Draft", "default_name", "draft"]
 
