@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-ADAPTER = Path(__file__).parents[3] / "src/lading/contracts/processing/adapter.sh"
+ADAPTER = Path(__file__).parents[3] / "src/lading/contracts/processing/legacy/adapter.sh"
 SHELLS = {"dash": ["dash"], "bash": ["bash", "--posix"], "busybox": ["busybox", "sh"]}
 NEW_LINE = "new\nline"
 

@@ -1,1 +1,1 @@
-"""Migrating legacy containers: what an image reads is found out, and a folder written that runs it."""
+"""Migrating legacy containers: what an image reads is found out, and a folder made that runs it."""
