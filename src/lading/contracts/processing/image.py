@@ -79,7 +79,7 @@ async def offered_by(
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise FileInvalid(source, [f"{source}: is no UTF-8: {error.reason}"]) from None
-    return load_container(text, source=source, environment=None)
+    return await asyncio.to_thread(load_container, text, source=source, environment=None)
 
 
 def _kept(path: Path) -> bytes | None:

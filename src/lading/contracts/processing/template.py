@@ -108,6 +108,10 @@ class TaskTemplateEnv(BaseEnv):
 class Resources(_Model):
     """What a container may use (limits) and is promised (requests), as Kubernetes quantities."""
 
+    # The first model that is built has pydantic look for plugins on the disk: when this module is
+    # imported, and not later on an event loop.
+    model_config = ConfigDict(defer_build=False)
+
     limits: Quantities | None = Field(
         default=None, description='At most so much: {"memory": "2Gi", "cpu": "1.5"}.'
     )
