@@ -43,6 +43,8 @@ __all__ = [
 _NEAR = 0.99
 """From this share of its limit on, a peak may be what was left of a need: kernels give a container
 its last memory in small portions, and take page cache back before that."""
+_NOTICEABLE = 0.05
+"""The part of a peak from which on its page cache is worth a word."""
 _IMPLAUSIBLE = 100.0
 """Bytes of memory for each byte of input: above, it is the base that was measured."""
 
@@ -290,7 +292,7 @@ def _suggested(
     else:
         amount, words = MARGIN * peak, ""
     moved = sum(item["bytes"] for item in outcome.channels)
-    if moved and not squeezed:
+    if moved > _NOTICEABLE * peak and not squeezed:
         notes.append(
             f"up to {format_bytes(min(moved, peak))} of the peak may be page cache, of inputs that "
             f"it was the first to read and of what it wrote: it may get along with less"
