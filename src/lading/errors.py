@@ -6,6 +6,7 @@
     ├── InputError                   2  400   what the caller gave can't be used; names the field
     │   ├── ConfigError              2  400   ... in a configuration file, flag or variable
     │   ├── FileInvalid              2  400   ... a file; with every finding and its line
+    │   │   └── FileMissing          2  400   ... there is none; also a FileNotFoundError
     │   ├── InvalidLimit             2  400   ... a resource limit
     │   └── RequestTooLarge          2  413
     ├── EngineError                 69  502   the container engine said no
@@ -60,6 +61,7 @@ __all__ = [
     "EngineUnreachable",
     "ExitedEarly",
     "FileInvalid",
+    "FileMissing",
     "GpuUnavailable",
     "ImageDenied",
     "ImageError",
@@ -112,8 +114,8 @@ class LadingError(Exception):
         return f"{self.message}; {self.fix}" if self.fix else self.message
 
 
-class InputError(LadingError):
-    """Something that the caller gave can't be used.
+class InputError(LadingError, ValueError):
+    """Something that the caller gave can't be used; for Python, a bad value.
 
     Parameters
     ----------
@@ -151,6 +153,10 @@ class FileInvalid(InputError):
         super().__init__("", "\n".join(findings), fix=fix)
         self.source = source
         self.findings = findings
+
+
+class FileMissing(FileInvalid, FileNotFoundError):
+    """There is no file of that name."""
 
 
 class InvalidLimit(InputError):

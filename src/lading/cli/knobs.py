@@ -10,8 +10,7 @@ from typing import Annotated, Any, get_args, get_type_hints
 
 import typer
 
-from lading.errors import ConfigError
-from lading.settings import EngineOptions, from_environment
+from lading.settings import engine_options
 
 __all__ = ["Given", "engine_options", "flags"]
 
@@ -90,25 +89,3 @@ def flags(
         return call
 
     return decorate
-
-
-def engine_options(given: Given) -> EngineOptions:
-    """Put the engine's options together: default, then variable, then flag.
-
-    Raises
-    ------
-    ConfigError
-        A variable holds no number where there must be one.
-    """
-    defaults = EngineOptions()
-    values: Given = {**from_environment(EngineOptions), **given}
-    timeout = values.get("engine_timeout", defaults.engine_timeout)
-    try:
-        seconds = float(timeout)
-    except ValueError:
-        raise ConfigError(
-            "LADING_ENGINE_TIMEOUT", f"{timeout!r} is not a number of seconds"
-        ) from None
-    if not 0 < seconds < float("inf"):
-        raise ConfigError("engine_timeout", f"must be seconds, more than 0, not {timeout}")
-    return EngineOptions(engine=str(values.get("engine", "")), engine_timeout=seconds)
