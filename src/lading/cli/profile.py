@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,7 +16,7 @@ from lading.cli.measurements import show_suggestions
 from lading.cli.run_options import ProcessingOptions, RunOptions, positive
 from lading.cli.run_processing import Progress, changes_of, circumstances_of, ours, task_of
 from lading.errors import InputError
-from lading.settings import EngineOptions, environment, state_directory
+from lading.settings import EngineOptions, environment, knob, state_directory
 from lading.units import format_bytes, format_seconds
 
 if TYPE_CHECKING:
@@ -32,10 +33,30 @@ commands = typer.Typer(rich_markup_mode=None)
 _SHARED = ("input", "cpu", "gpus", "timeout", "runtime", "network", "capabilities", "pull")
 
 
+@dataclass(frozen=True, slots=True)
+class ProfileOptions:
+    """The flags that only ``lading profile`` has."""
+
+    inputs: tuple[str, ...] = knob(
+        (), "Directories of several sizes for the input channel.", metavar="DIR..."
+    )
+    channel: str | None = knob(
+        None,
+        "Which input they are for. Default: the only one with a scale rule, or the only one.",
+        metavar="NAME",
+    )
+    repeat: int = knob(
+        1, "Runs with each directory: the median is fitted, the highest covered.", metavar="N"
+    )
+    keep_limit: bool = knob(False, "Whether the declared memory limit holds, which may hide.")
+    plot: str | None = knob(None, "Also write the plot to a file.", metavar="FILE.png")
+
+
 @commands.command()
 @flags(EngineOptions, into="engine")
 @flags(ProcessingOptions, into="wanted", only=("template", "set"))
 @flags(RunOptions, into="given", only=_SHARED)
+@flags(ProfileOptions, into="own")
 def profile(
     *,
     task: Annotated[
@@ -46,43 +67,14 @@ def profile(
         list[str] | None,
         typer.Argument(metavar="[DIR]...", help="More directories for --inputs."),
     ] = None,
-    inputs: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--inputs", metavar="DIR...", help="Directories of several sizes for the input channel."
-        ),
-    ] = None,
-    channel: Annotated[
-        str | None,
-        typer.Option(
-            "--channel",
-            metavar="NAME",
-            help="Which input they are for. Default: the only one, or the one with a scale rule.",
-        ),
-    ] = None,
-    repeat: Annotated[
-        int,
-        typer.Option(
-            "--repeat",
-            metavar="N",
-            help="Runs with each directory: the median is fitted, the highest covered.",
-        ),
-    ] = 1,
-    keep_limit: Annotated[
-        bool,
-        typer.Option("--keep-limit", help="Let the declared memory limit hold, which may hide."),
-    ] = False,
-    plot: Annotated[
-        str | None,
-        typer.Option("--plot", metavar="FILE.png", help="Also write the plot to a file."),
-    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+    own: Given,
     given: Given,
     wanted: Given,
     engine: Given,
 ) -> None:
-    """Run a task with inputs of several sizes, and find its scale rule.
+    """Run a task with inputs of several sizes, and find the scale rule that fits.
 
     One input channel gets the directories, one after the other; outputs go to temporary
     directories that are removed. The task has no memory limit, which would hide what it needs:
@@ -90,20 +82,13 @@ def profile(
     """
     if quiet:
         printing.be_quiet()
-    if repeat < 1:
-        raise InputError("--repeat", f"must be at least 1, not {repeat}")
-    directories = tuple(Path(one).expanduser() for one in [*(inputs or ()), *(more or ())])
-    if not directories:
-        raise InputError("--inputs", "names no directory", fix="write --inputs small medium large")
+    chosen = ProfileOptions(**own)
+    wish = _wish(chosen, more or [])
     if given.get("timeout") is not None:
         positive("--timeout", given["timeout"])
-    target = Path(plot).expanduser() if plot is not None else None
+    target = Path(chosen.plot).expanduser() if chosen.plot is not None else None
     if target is not None:
         plots.check_file(target)
-    from lading.contracts.processing.profiling import Wish  # noqa: PLC0415
-
-    scratch = Path(environment().get("TMPDIR") or "/var/tmp")  # noqa: S108  # /tmp may be memory
-    wish = Wish(directories, channel, repeat, keep_limit, scratch)
     command = _Command(task, wish, RunOptions(**given), ProcessingOptions(**wanted), given)
     options = engine_options(engine)
     found = loop.run(lambda _signals: command.run(options))
@@ -114,6 +99,18 @@ def profile(
     if target is not None:
         plots.write_file(_plot(found), target)
         printing.note(f"plot written to {target}")
+
+
+def _wish(chosen: ProfileOptions, more: Sequence[str]) -> Wish:
+    from lading.contracts.processing.profiling import Wish  # noqa: PLC0415
+
+    if chosen.repeat < 1:
+        raise InputError("--repeat", f"must be at least 1, not {chosen.repeat}")
+    directories = tuple(Path(one).expanduser() for one in [*chosen.inputs, *more])
+    if not directories:
+        raise InputError("--inputs", "names no directory", fix="write --inputs small medium large")
+    scratch = Path(environment().get("TMPDIR") or "/var/tmp")  # noqa: S108  # /tmp may be memory
+    return Wish(directories, chosen.channel, chosen.repeat, chosen.keep_limit, scratch)
 
 
 class _Command:
