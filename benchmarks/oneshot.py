@@ -34,7 +34,7 @@ def run_figure(setting: Setting) -> Iterator[Figure]:
     with tempfile.TemporaryDirectory() as folder:
         task = Path(folder, "task.json")
         task.write_text(json.dumps(_task(setting.image)))
-        env = {**os.environ, "LADING_STATE": f"{folder}/state", "DOCKER_HOST": setting.engine}
+        env = _installed(folder, LADING_STATE=f"{folder}/state", DOCKER_HOST=setting.engine)
         lading = _program("lading")
 
         def ours() -> float:
@@ -54,7 +54,7 @@ def validate_figure(setting: Setting) -> Iterator[Figure]:
     with tempfile.TemporaryDirectory() as folder:
         task = Path(folder, "task.json")
         task.write_text(json.dumps(_task(setting.image)))
-        lading, env = _program("lading"), dict(os.environ)
+        lading, env = _program("lading"), _installed(folder)
         rounds = setting.rounds(20, 5)
         setting.say(f"validate: {rounds} pairs")
         mine, python = in_turn(
@@ -77,6 +77,12 @@ def _timed(command: Sequence[str], env: dict[str, str]) -> float:
     began = time.perf_counter()
     subprocess.run(command, env=env, check=True, stdin=subprocess.DEVNULL, capture_output=True)
     return time.perf_counter() - began
+
+
+def _installed(folder: str, **more: str) -> dict[str, str]:
+    """The environment of somebody whose Python keeps what it compiled, as installers leave it."""
+    own = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return {**own, "PYTHONPYCACHEPREFIX": f"{folder}/compiled", **more}
 
 
 def _program(name: str) -> str:

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from importlib import import_module
+from pathlib import Path
 
 import pytest
 from typer.main import get_group
@@ -81,6 +82,18 @@ def test_texts_and_numbers_on_the_command_line_load_no_pydantic() -> None:
     modules = loaded("import lading.cli.root as r; r.app(standalone_mode=False)", *words)
     assert "lading.cli.run" in modules
     assert "pydantic" not in modules
+
+
+def test_a_file_to_the_letter_is_validated_without_pydantic(tmp_path: Path) -> None:
+    task = {"name": "a", "image": "b", "taskTemplate": "c", "inputs": [], "env": []}
+    (tmp_path / "task.json").write_text(json.dumps(task))
+    modules = loaded(CALL, "validate", str(tmp_path / "task.json"))
+    assert "lading.contracts.processing.letter" in modules
+    assert not modules & (HEAVY | {"jinja2", "lading.contracts.processing.task"})
+
+
+def test_a_schema_is_shown_without_pydantic() -> None:
+    assert not loaded(CALL, "schema", "pc") & HEAVY
 
 
 @pytest.mark.parametrize("name", COMMANDS)

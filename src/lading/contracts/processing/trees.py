@@ -145,6 +145,8 @@ def matching(glob: str, regex: str) -> Callable[[str], bool]:
 
 def _globbed(glob: str) -> Callable[[str], object]:
     segments = [part for part in glob.split("/") if part not in ("", ".")]
+    while len(segments) > 1 and segments[0] == "**":
+        del segments[0]  # at any depth it is anyway
     if len(segments) == 1 and segments[0] != "**":
         match = re.compile(translate(segments[0])).match
         return lambda path: match(path.rpartition("/")[2])
