@@ -74,7 +74,7 @@ def profile(
     wanted: Given,
     engine: Given,
 ) -> None:
-    """Run a task with several input sizes, and find its scale rule.
+    """Run a task with inputs of several sizes, and find its scale rule.
 
     One input channel gets the directories, one after the other; outputs go to temporary
     directories that are removed. The task has no memory limit, which would hide what it needs:
