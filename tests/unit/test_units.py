@@ -81,3 +81,51 @@ def test_cores_for_people(count: float, text: str) -> None:
 @given(st.integers(0, 1 << 60))
 def test_plain_bytes_are_themselves(count: int) -> None:
     assert units.size(count) in (count, pytest.approx(count))
+
+
+@pytest.mark.parametrize(
+    ("text", "amount"),
+    [
+        ("500m", 0.5),
+        ("100u", 1e-4),
+        ("1Ki", 1024),
+        ("1k", 1000),
+        ("1.5Gi", 3 << 29),
+        ("1e3", 1000),
+        ("1E3", 1000),
+        ("2E", 2 * 10**18),
+        (" 5 Mi ", 5 << 20),
+        ("+3", 3),
+        (".5", None),
+        ("1gi", None),
+        ("1B", None),
+        ("1KB", None),
+        ("-1", None),
+        ("nan", None),
+        ("inf", None),
+        ("", None),
+        (True, None),
+        ("1e400", None),
+        ("9E", None),
+    ],
+)
+def test_quantities_of_kubernetes(text: str, amount: float | None) -> None:
+    if amount is None:
+        with pytest.raises(InputError):
+            units.quantity(text, "x")
+    else:
+        assert units.quantity(text) == pytest.approx(amount)
+
+
+@given(st.integers(1, 1 << 50))
+def test_what_is_written_as_a_quantity_is_read_back_rounded_up_to_a_mebibyte(count: int) -> None:
+    read = units.quantity(units.format_quantity(count))
+    assert count <= read < count + units.MIB
+    assert units.format_quantity(int(read)) == units.format_quantity(count)
+
+
+@given(st.floats(0, 1e6), st.sampled_from(["", "m", "k", "Ki", "Mi", "G"]))
+def test_numbers_are_read_as_they_are_written(number: float, suffix: str) -> None:
+    factor = {"": 1, "m": 1e-3, "k": 1e3, "Ki": 1 << 10, "Mi": 1 << 20, "G": 1e9}[suffix]
+    assert units.quantity(f"{number!r}{suffix}") == pytest.approx(number * factor)
+    assert units.quantity(number) == number

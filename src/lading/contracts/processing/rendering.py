@@ -121,9 +121,8 @@ def _column(old: str, new: str, column: int) -> int:
             return expression + 1
         if column - 1 < at + len(literal):
             return begin + column - at
-        begin, expression, seen = (
-            (match.end(), match.start(), at + len(literal)) if match else (begin, begin, seen)
-        )
+        if match:
+            begin, expression, seen = match.end(), match.start(), at + len(literal)
     return expression + 1
 
 
