@@ -10,12 +10,12 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from lading.cli import failures, printing
-from lading.contracts.processing.chain import Report, StepState
+from lading.contracts.processing.chains.chain import Report, StepState
 from lading.errors import OutOfMemory, RunError
 from lading.units import format_bytes, format_quantity, format_seconds
 
 if TYPE_CHECKING:
-    from lading.contracts.processing.measuring import Measurement
+    from lading.contracts.processing.measure.measuring import Measurement
     from lading.engine import LogChunk
 
 __all__ = ["Shown", "as_object", "summary"]
@@ -78,7 +78,8 @@ class Shown:
 
     def _log(self, step: str, lines: Iterable[bytes]) -> None:
         prefix = f"{step:<{self._width}} | ".encode()
-        printing.task_log(b"".join(prefix + line + b"\n" for line in lines))
+        if text := b"".join(prefix + line + b"\n" for line in lines):
+            printing.task_log(text)
 
     def _end_lines(self, step: str) -> None:
         """Show what came after the last newline of a step that has ended."""

@@ -10,8 +10,8 @@ from lading.cli import printing
 from lading.units import format_bytes, format_cores, format_seconds
 
 if TYPE_CHECKING:
-    from lading.contracts.processing.measuring import InputSize, Measurement, RuleCheck
-    from lading.contracts.processing.suggestions import Suggestion
+    from lading.contracts.processing.measure.measuring import InputSize, Measurement, RuleCheck
+    from lading.contracts.processing.measure.suggestions import Suggestion
 
 __all__ = ["as_json", "in_short", "show", "show_suggestions"]
 

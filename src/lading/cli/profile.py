@@ -20,8 +20,8 @@ from lading.settings import EngineOptions, environment, knob, state_directory
 from lading.units import format_bytes, format_seconds
 
 if TYPE_CHECKING:
-    from lading.contracts.processing.profiles import Profile
-    from lading.contracts.processing.profiling import Wish
+    from lading.contracts.processing.measure.profiles import Profile
+    from lading.contracts.processing.measure.profiling import Wish
     from lading.contracts.processing.runner import Outcome
     from lading.engine import Engine
     from lading.run.lifecycle import Running
@@ -102,7 +102,7 @@ def profile(
 
 
 def _wish(chosen: ProfileOptions, more: Sequence[str]) -> Wish:
-    from lading.contracts.processing.profiling import Wish  # noqa: PLC0415
+    from lading.contracts.processing.measure.profiling import Wish  # noqa: PLC0415
 
     if chosen.repeat < 1:
         raise InputError("--repeat", f"must be at least 1, not {chosen.repeat}")
@@ -156,7 +156,7 @@ class _Command:
     async def _run(self, engine: Engine, state: Path, owner: Owner, records: Records) -> Profile:
         from lading.cli.images import fetch  # noqa: PLC0415
         from lading.contracts.processing.instances import find_template  # noqa: PLC0415
-        from lading.contracts.processing.profiling import profile  # noqa: PLC0415
+        from lading.contracts.processing.measure.profiling import profile  # noqa: PLC0415
 
         offered = await find_template(
             engine,
@@ -246,7 +246,7 @@ def _show(found: Profile) -> None:
 
 
 def _plot(found: Profile) -> plots.Plot:
-    from lading.contracts.processing.fitting import covered  # noqa: PLC0415
+    from lading.contracts.processing.measure.fitting import covered  # noqa: PLC0415
 
     fit, sizing = found.fit, found.sizing
     return plots.Plot(

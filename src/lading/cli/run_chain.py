@@ -12,17 +12,17 @@ from lading.cli import chain_shown, failures, loop, printing
 from lading.cli.images import fetch, sweep_quietly
 from lading.cli.run_options import ProcessingOptions, RunOptions, positive
 from lading.cli.run_processing import changes_of, circumstances_of, ours
-from lading.contracts.processing.graph import Graph, Link, step_names
+from lading.contracts.processing.chains.graph import Graph, Link, step_names
 from lading.contracts.processing.instances import Changes, read_task
 from lading.errors import InputError
 from lading.settings import EngineOptions, environment, state_directory
 
 if TYPE_CHECKING:
-    from lading.contracts.processing.chain import Chain
-    from lading.contracts.processing.measuring import Measurement
+    from lading.contracts.processing.chains.chain import Chain
+    from lading.contracts.processing.chains.scratch import Scratch
+    from lading.contracts.processing.chains.steps import Wish
+    from lading.contracts.processing.measure.measuring import Measurement
     from lading.contracts.processing.runner import Circumstances
-    from lading.contracts.processing.scratch import Scratch
-    from lading.contracts.processing.steps import Wish
     from lading.engine import Engine
     from lading.run.ownership import Owner
     from lading.run.records import Records
@@ -101,7 +101,7 @@ def _read(
     tasks: Sequence[str], options: RunOptions, wanted: ProcessingOptions
 ) -> tuple[Graph, list[Link], dict[str, Wish]]:
     """Read all files, and what the command line says of each."""
-    from lading.contracts.processing.steps import Wish  # noqa: PLC0415
+    from lading.contracts.processing.chains.steps import Wish  # noqa: PLC0415
 
     for given in tasks:
         if not given.endswith(".json") and not Path(given).is_file():
@@ -186,7 +186,7 @@ class _Run:
 
     async def run(self, engine_options: EngineOptions) -> None:
         """Run it to its end."""
-        from lading.contracts.processing.scratch import Scratch  # noqa: PLC0415
+        from lading.contracts.processing.chains.scratch import Scratch  # noqa: PLC0415
         from lading.engine.discovery import open_engine  # noqa: PLC0415
 
         state = state_directory()
@@ -206,8 +206,8 @@ class _Run:
     async def _run(
         self, engine: Engine, state: Path, owner: Owner, records: Records, scratch: Scratch
     ) -> None:
-        from lading.contracts.processing.chain import Chain  # noqa: PLC0415
-        from lading.contracts.processing.steps import prepare  # noqa: PLC0415
+        from lading.contracts.processing.chains.chain import Chain  # noqa: PLC0415
+        from lading.contracts.processing.chains.steps import prepare  # noqa: PLC0415
 
         prepared = await prepare(
             engine,
@@ -242,7 +242,7 @@ class _Run:
 
     async def _measure(self, chain: Chain, records: Records) -> None:
         """Compare what each step that ran used with what it declares."""
-        from lading.contracts.processing.measuring import measure, write_down  # noqa: PLC0415
+        from lading.contracts.processing.measure.measuring import measure, write_down  # noqa: PLC0415
 
         for name, report in chain.reports.items():
             if report.outcome is not None:

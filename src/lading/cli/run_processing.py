@@ -23,7 +23,7 @@ from lading.settings import EngineOptions, environment, state_directory
 from lading.units import format_bytes, format_quantity, format_seconds
 
 if TYPE_CHECKING:
-    from lading.contracts.processing.measuring import Measurement
+    from lading.contracts.processing.measure.measuring import Measurement
     from lading.contracts.processing.runner import Circumstances, Outcome
     from lading.contracts.processing.task import Task
     from lading.engine import Engine, ImageInfo, LogChunk
@@ -200,7 +200,7 @@ class _Single:
                 on_stop=progress.stopping,
             )
         if self._wanted.monitor:
-            from lading.contracts.processing.measuring import measure, write_down  # noqa: PLC0415
+            from lading.contracts.processing.measure.measuring import measure, write_down  # noqa: PLC0415
 
             self.measurement = await asyncio.to_thread(measure, outcome)
             write_down(self.measurement, records, outcome.run_id)

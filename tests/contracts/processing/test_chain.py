@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lading.contracts.processing.graph import Graph, Link, run_graph, step_names
-from lading.contracts.processing.scratch import Scratch
+from lading.contracts.processing.chains.graph import Graph, Link, run_graph, step_names
+from lading.contracts.processing.chains.scratch import Scratch
 from lading.contracts.processing.trees import manifest
 from lading.errors import InputError
 from lading.run.records import Kind, Records, Run, RunState, new_id, records_path

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lading.contracts.processing.fitting import (
+from lading.contracts.processing.measure.fitting import (
     MODES,
     Fit,
     Point,
@@ -21,8 +21,8 @@ from lading.contracts.processing.fitting import (
     fits,
     sized,
 )
+from lading.contracts.processing.measure.suggestions import plain, resources, rounded_up, scale_rule
 from lading.contracts.processing.scaling import Complexity
-from lading.contracts.processing.suggestions import plain, resources, rounded_up, scale_rule
 from lading.contracts.processing.template import COMPLEXITY, Resources, ScaleRule
 from lading.units import MIB, quantity
 

@@ -10,7 +10,12 @@ from typing import Any
 import pytest
 
 from lading.contracts.processing.channels import channels_of, measured
-from lading.contracts.processing.measuring import InputSize, Measurement, input_sizes, measure
+from lading.contracts.processing.measure.measuring import (
+    InputSize,
+    Measurement,
+    input_sizes,
+    measure,
+)
 from lading.contracts.processing.runner import Circumstances, Outcome, Plan
 from lading.contracts.processing.scaling import needs
 from lading.contracts.processing.task import TaskInstance
@@ -158,7 +163,11 @@ def test_who_was_killed_is_advised_to_double(scans: Path) -> None:
     factor = suggested(it)["scale_rule"]["scale_factor"]
     assert 128 * MIB <= 1.1 * factor * 9 * MIB < 1.1 * 128 * MIB
     (check,) = it.rules
-    assert (check.covers, check.covers_with_margin, check.spare) == (False, False, check.with_margin - 64 * MIB)
+    assert (check.covers, check.covers_with_margin, check.spare) == (
+        False,
+        False,
+        check.with_margin - 64 * MIB,
+    )
     assert "not known" in it.notes[0]
 
 

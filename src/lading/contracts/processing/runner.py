@@ -91,7 +91,7 @@ class Plan:
         Without names, labels of ours, and mounts.
     run_id : str
     fingerprint : str
-        For :mod:`lading.contracts.processing.resume`; may be empty.
+        For :mod:`lading.contracts.processing.chains.resume`; may be empty.
     rootless : bool
         Whether users of its container are others on the host.
     """

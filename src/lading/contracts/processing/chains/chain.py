@@ -16,15 +16,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from lading.contracts.processing.chains.graph import Graph, run_graph
+from lading.contracts.processing.chains.resume import done_before, fingerprint
+from lading.contracts.processing.chains.steps import Step, named
 from lading.contracts.processing.channels import channels_of
-from lading.contracts.processing.graph import Graph, run_graph
-from lading.contracts.processing.resume import done_before, fingerprint
 from lading.contracts.processing.runner import Circumstances, Outcome, plan, run_plan
-from lading.contracts.processing.steps import Step, named
 from lading.errors import LadingError, OutOfMemory, RecordError, RunError
 
 if TYPE_CHECKING:
-    from lading.contracts.processing.scratch import Scratch
+    from lading.contracts.processing.chains.scratch import Scratch
     from lading.engine import Engine, LogChunk
     from lading.run.ownership import Owner
     from lading.run.records import Records, Run
@@ -94,7 +94,7 @@ class Chain:
     ----------
     engine : Engine
     steps : mapping
-        From :func:`~lading.contracts.processing.steps.prepare`.
+        From :func:`~lading.contracts.processing.chains.steps.prepare`.
     graph : Graph
         Of the same steps.
     circumstances : Circumstances

@@ -1,6 +1,6 @@
 """Steps that wait for each other: who gets what of whom, and what may run at once.
 
-Nothing here knows what a step does; :mod:`lading.contracts.processing.chain` does.
+Nothing here knows what a step does; :mod:`lading.contracts.processing.chains.chain` does.
 """
 
 from __future__ import annotations

@@ -13,8 +13,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
+from lading.contracts.processing.measure.suggestions import rounded_up
 from lading.contracts.processing.scaling import MARGIN
-from lading.contracts.processing.suggestions import rounded_up
 from lading.units import MIB
 
 __all__ = [

@@ -9,15 +9,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lading.contracts.processing.graph import Graph, Link
+from lading.contracts.processing.chains.graph import Graph, Link
 from lading.contracts.processing.instances import Changes, Found, Offered, find_template
 from lading.contracts.processing.runner import Circumstances, plan
 from lading.contracts.processing.scaling import Complexity, needs
 from lading.errors import FileInvalid, InputError
 
 if TYPE_CHECKING:
+    from lading.contracts.processing.chains.scratch import Scratch
     from lading.contracts.processing.instances import Fetch
-    from lading.contracts.processing.scratch import Scratch
     from lading.contracts.processing.task import IOChannel, Task, TaskInstance
     from lading.contracts.processing.template import Resources
     from lading.engine import Engine, ImageInfo

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lading.contracts.processing.fitting import (
+from lading.contracts.processing.measure.fitting import (
     FEW,
     MODES,
     SPAN,
@@ -19,8 +19,8 @@ from lading.contracts.processing.fitting import (
     fits,
     sized,
 )
+from lading.contracts.processing.measure.suggestions import Suggestion, plain, resources, scale_rule
 from lading.contracts.processing.scaling import MARGIN
-from lading.contracts.processing.suggestions import Suggestion, plain, resources, scale_rule
 from lading.units import format_bytes
 
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@
 
 Each run has outputs of its own in a temporary directory, removed after it, and no memory limit,
 which would hide what the task needs. The inputs are read once beforehand, see
-:mod:`lading.contracts.processing.warming`.
+:mod:`lading.contracts.processing.measure.warming`.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Protocol
 
 from lading.contracts.processing.channels import channels_of
-from lading.contracts.processing.fitting import FEW, MODES, Point
-from lading.contracts.processing.measuring import is_squeezed
-from lading.contracts.processing.profiles import Profile, Trial, judged
+from lading.contracts.processing.measure.fitting import FEW, MODES, Point
+from lading.contracts.processing.measure.measuring import is_squeezed
+from lading.contracts.processing.measure.profiles import Profile, Trial, judged
+from lading.contracts.processing.measure.warming import read_once
 from lading.contracts.processing.runner import Circumstances, Outcome, Plan, plan, run_plan
 from lading.contracts.processing.scaling import target_size
 from lading.contracts.processing.template import ScaleRule, ScaleRuleMode
-from lading.contracts.processing.warming import read_once
 from lading.engine.shield import to_the_end
 from lading.errors import InputError, NotSupported, OutOfMemory
 from lading.units import format_bytes

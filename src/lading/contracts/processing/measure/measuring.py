@@ -14,8 +14,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from lading.contracts.processing.channels import Channel
-from lading.contracts.processing.scaling import MARGIN, Complexity, Requirement
-from lading.contracts.processing.suggestions import (
+from lading.contracts.processing.measure.suggestions import (
     DIGITS,
     Suggestion,
     plain,
@@ -23,6 +22,7 @@ from lading.contracts.processing.suggestions import (
     rounded_up,
     scale_rule,
 )
+from lading.contracts.processing.scaling import MARGIN, Complexity, Requirement
 from lading.contracts.processing.trees import files
 from lading.units import format_bytes, quantity
 

@@ -1,0 +1,1 @@
+"""Several tasks, each after those whose outputs it reads."""
