@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import asyncio
+import io
+import tarfile
 
 import pytest
 from tests.conformance.conftest import Make
@@ -47,6 +49,27 @@ async def test_follow_what_has_ended(make: Make) -> None:
     container = await make("echo", "x")
     await container.wait()
     assert await output(container, follow=True) == (b"x\n", b"")
+
+
+async def test_a_last_line_that_does_not_end(make: Make) -> None:
+    """Written as the container ends: Docker 20.10 drops it in one of five, where many run."""
+
+    async def one(number: int) -> None:
+        text = f"no newline after {number}".encode()
+        stream = io.BytesIO()
+        with tarfile.open(fileobj=stream, mode="w") as archive:
+            entry = tarfile.TarInfo("words")
+            entry.size = len(text)
+            archive.addfile(entry, io.BytesIO(text))
+        container = await make("cat", "/tmp/words", start=False)
+        await container.put("/tmp", stream.getvalue())
+        await container.start()
+        assert await output(container, follow=True) == (text, b"")
+
+    for _ in range(4):
+        async with asyncio.TaskGroup() as group:
+            for number in range(3):
+                group.create_task(one(number))
 
 
 async def test_each_line_comes_when_it_is_written(make: Make) -> None:

@@ -130,10 +130,33 @@ class DockerContainer:
         )
         path, call = f"{self._path}/logs{wanted}", self._call("reading the logs of")
         splitter = FrameSplitter()
+        last: dict[str, bytes] = {}
         async with self._api.stream("GET", path, call) as response:
             async for piece in response.chunks():
                 for chunk in splitter.feed(piece):
+                    last[chunk.stream] = chunk.data
                     yield chunk
+        if follow and not self._api.podman:
+            for chunk in await self._dropped(last):
+                yield chunk
+
+    async def _dropped(self, last: dict[str, bytes]) -> list[LogChunk]:
+        """Find the ends of lines that Docker has, but does not always tell who follows.
+
+        Seen with 20.10: what a container writes without a newline just before it ends.
+        """
+        ends: dict[str, bytes] = {}
+        try:
+            async for chunk in self.logs(tail=2):
+                ends[chunk.stream] = ends.get(chunk.stream, b"") + chunk.data
+        except EngineError:
+            return []
+        found = []
+        for stream, data in ends.items():
+            end, told = (text.rpartition(b"\n")[2] for text in (data, last.get(stream, b"")))
+            if end.startswith(told) and (not told or not end.endswith(told)):
+                found.append(LogChunk(stream, end[len(told) :]))
+        return [chunk for chunk in found if chunk.data]
 
     async def stats(self) -> Stats:
         """What it uses; zeros once it has ended."""
