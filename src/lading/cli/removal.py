@@ -48,7 +48,7 @@ def stop(
 
     async def one(opened: Engine, records: Records, target: Target) -> None:
         name = _container(target)
-        if target.run is not None:
+        if target.run is not None and target.runs:
             await asyncio.to_thread(records.mark_stopping, target.run.id)
         try:
             container = await opened.container(name)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from lading.engine.base import Engine
 from lading.engine.discovery import open_engine
-from lading.engine.spec import ContainerInfo
+from lading.engine.spec import ContainerInfo, State
 from lading.errors import InputError, RecordNotFound
 from lading.run.creation import RUN_LABEL
 from lading.run.ownership import LOCK_LABEL, OWNER_LABEL, is_alive
@@ -43,6 +43,11 @@ class Target:
             return self.run.id
         assert self.container is not None
         return self.container.labels.get(RUN_LABEL) or self.container.id[:12]
+
+    @property
+    def runs(self) -> bool:
+        """Whether its container has not ended by itself."""
+        return self.container is not None and self.container.state is not State.EXITED
 
     @property
     def owner_is_dead(self) -> bool:

@@ -1,0 +1,199 @@
+"""Files read, tasks and templates put together, templates found in images."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from lading.contracts.processing import merging
+from lading.contracts.processing.files import check
+from lading.contracts.processing.image import offered_by
+from lading.contracts.processing.original.places import tools
+from lading.contracts.processing.positions import parse
+from lading.contracts.processing.rendering import render
+from lading.contracts.processing.task import IOChannel, IOVolume, Task, TaskInstance
+from lading.contracts.processing.template import (
+    BaseEnv,
+    IOMount,
+    ProcessingContainer,
+    TaskTemplate,
+    TaskTemplateEnv,
+)
+from lading.errors import FileInvalid, FileMissing, InputError, NotSupported
+from lading.run.bridge import blocking
+from lading.run.images import pull_if_absent
+from lading.settings import environment
+
+__all__ = [
+    "create_task_instance",
+    "get_processing_container",
+    "get_task_template",
+    "merge_env",
+    "merge_io_channels",
+    "no_cluster",
+    "parse_processing_container",
+    "parse_task",
+]
+
+M = TypeVar("M", bound=BaseModel)
+Named = os.PathLike[str] | str
+
+
+def parse_task(file: Named, custom_vars: Mapping[str, Any] = {}) -> Task:  # unchanged
+    """Read a ``task.json``: rendered, checked.
+
+    Parameters
+    ----------
+    file : path
+    custom_vars : mapping
+        What ``{{ custom.NAME }}`` finds; ``{{ env.NAME }}`` is the process's environment.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is none; as :class:`~lading.errors.FileMissing`.
+    pydantic.ValidationError
+        It breaks the format; a note on the error tells each line. Also a ValueError.
+    ValueError
+        It can't be rendered or is no JSON; as :class:`~lading.errors.FileInvalid`.
+    """
+    return _parsed(file, "task", Task, custom_vars)
+
+
+def parse_processing_container(
+    file: Named,
+    custom_vars: Mapping[str, Any] = {},  # unchanged
+) -> ProcessingContainer:
+    """Read a ``processing-container.json``; see :func:`parse_task`."""
+    return _parsed(file, "pc", ProcessingContainer, custom_vars)
+
+
+def _parsed(file: Named, kind: str, model: type[M], custom: Mapping[str, Any]) -> M:
+    source = os.fspath(file)
+    try:
+        with open(source, encoding="utf-8-sig") as opened:  # noqa: PTH123  # whatever it is
+            text = opened.read()
+    except FileNotFoundError:
+        raise FileMissing(source, [f"{source}: there is no such file"]) from None
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else f"is no UTF-8 ({error.reason})"
+        raise FileInvalid(source, [f"{source}: can't be read: {why}"]) from None
+    report = check(text, source=source, environment=environment(), kind=kind, custom=custom)
+    if report.errors:
+        _raise_theirs(text, model, custom, [item.at(source) for item in report.errors])
+        report.refuse()
+    assert isinstance(report.model, model)
+    return report.model
+
+
+def _raise_theirs(
+    text: str, model: type[BaseModel], custom: Mapping[str, Any], findings: Sequence[str]
+) -> None:
+    """Raise what callers of the original catch, if it is the format that is broken."""
+    try:
+        value, _ = parse(render(text, environment(), custom))
+    except Exception:  # it can't be rendered, or parsed: `check` has told of it
+        return
+    if isinstance(value, dict):
+        try:
+            model.model_validate(value)
+        except ValidationError as error:
+            error.add_note("\n".join(findings))
+            raise
+
+
+def create_task_instance(task_template: TaskTemplate, task: Task) -> TaskInstance:
+    """Put a task together with its template.
+
+    Raises
+    ------
+    InputError
+        A channel of the template has no volume, or a variable may not have its value.
+    """
+    return merging.merge(task, task_template)
+
+
+def merge_env(
+    orig_envs: Sequence[TaskTemplateEnv], update_envs: Sequence[BaseEnv]
+) -> list[TaskTemplateEnv]:
+    """Merge variables by name, the second over the first, others added at the end."""
+    return merging.merge_env(orig_envs, update_envs)
+
+
+def merge_io_channels(mounts: Sequence[IOMount], volumes: Sequence[IOVolume]) -> list[IOChannel]:
+    """Give every channel of a template its volume.
+
+    Raises
+    ------
+    InputError
+        One has none; the original left it out without a word.
+    """
+    return merging.merge_channels(mounts, volumes, "input")
+
+
+def get_task_template(
+    image: str,
+    task_identifier: str,
+    mode: str = "docker",
+    registry_secret: str | None = None,
+    namespace: str | None = None,
+) -> TaskTemplate:
+    """Find a template in an image, by the image's id: a tag that moved is noticed.
+
+    Parameters
+    ----------
+    image : str
+        Pulled if the engine does not have it.
+    task_identifier : str
+    mode : str
+        ``docker``: an engine on this machine.
+    registry_secret, namespace : str or None
+        For a cluster.
+
+    Raises
+    ------
+    InputError
+        The image has no such template; lists those it has.
+    """
+    offer = get_processing_container(image, mode, namespace or "", registry_secret or "")
+    return merging.template_of(offer, task_identifier)
+
+
+def get_processing_container(
+    image: str,
+    mode: str = "docker",
+    namespace: str = "services",
+    registry_secret: str = "registry-secret",  # noqa: S107  # a name
+) -> ProcessingContainer:
+    """Read what an image offers; see :func:`get_task_template`.
+
+    Raises
+    ------
+    ImageError
+        The image can't be had, or is no processing-container.
+    """
+    if mode == "k8s":
+        raise no_cluster(f"reading {image} in the namespace {namespace or 'of the task'!r}")
+    if mode != "docker":
+        raise InputError("mode", f"{mode!r} is none", fix="use one of ['docker', 'k8s']")
+    del registry_secret
+
+    async def read() -> ProcessingContainer:
+        async with tools() as (engine, owner, state):
+            found = await pull_if_absent(engine, image)
+            labels = owner.labels()
+            offer, _ = await offered_by(engine, found, name=image, state=state, labels=labels)
+            return offer
+
+    return blocking(read)
+
+
+def no_cluster(what: str) -> NotSupported:
+    """Make the error of what only a cluster can do."""
+    return NotSupported(
+        f"{what} needs a Kubernetes cluster, which this version of Lading can't use yet",
+        fix="use mode docker: any container engine of this machine",
+    )
