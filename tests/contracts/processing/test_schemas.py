@@ -12,7 +12,7 @@ from typing import Any
 
 import jsonschema_rs
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from tests.contracts.processing.documents import CONTAINER, TASK, changed, checked
 from tests.contracts.processing.test_files import FIELDS, LIKE_OURS, VALUES
@@ -119,14 +119,17 @@ def test_the_quick_way_finds_what_the_models_find(kind: str, data: st.DataObject
 @pytest.mark.parametrize("kind", KINDS)
 @given(st.data())
 def test_what_has_no_deviation_is_what_the_schema_allows(kind: str, data: st.DataObject) -> None:
-    document = json.loads(json.dumps(data.draw(nearly(LETTERS[kind]))))
+    text = json.dumps(data.draw(nearly(LETTERS[kind]))).replace("Infinity", "1e999")
+    told = checked(text, kind=kind).findings
+    assume(not any(one.message.startswith("no valid JSON") for one in told))
     doubtful = ("is twice", "is not one of", "mounted there", "no effect", "stands beside",
                 "negative", "is empty: nothing", "neither 'docker'")  # fmt: skip
     findings = [
         one
-        for one in checked(document, kind=kind).findings
+        for one in told
         if not any(word in one.message for word in doubtful) or one.severity == "error"
     ]
+    document = json.loads(text)
     assert allows(schema(kind), document) == (not findings), [one.text for one in findings]
 
 

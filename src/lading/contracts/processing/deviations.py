@@ -66,8 +66,11 @@ def deviations(model: type[BaseModel], value: Mapping[str, Any], path: Path) -> 
             if name != "IOVolume":
                 yield here, f"is called {now} by now"
             yield from _inside(known[now].annotation, known[now].metadata, inside, here)
-        elif (name, key) == ("BaseConfig", "type") or (key == _SCHEMA and not path):
-            continue
+        elif key == _SCHEMA and not path:
+            if not isinstance(inside, str):
+                yield here, f"should be a text, not {json_kind(inside)}"
+        elif (name, key) == ("BaseConfig", "type"):
+            continue  # a doubt
         elif model.model_config.get("extra") != "allow":
             hint = "; it belongs into config" if name == "Task" and key in _CONFIG else ""
             yield here, f"the format has no such field; it is ignored{hint}"

@@ -179,7 +179,6 @@ def _to_the_letter(name: str, made: dict[str, Any]) -> dict[str, Any]:
 
 def _scale_rule(made: dict[str, Any], known: dict[str, Any]) -> None:
     known["target_dir"]["pattern"] = known["target_glob"]["pattern"] = _INSIDE
-    known["target_glob"]["minLength"] = known["target_regex"]["minLength"] = 1
     known["target_regex"]["format"] = "regex"
     known["complexity"]["deprecated"] = True
     factor = {"type": "number", "minimum": -LARGEST_FACTOR, "maximum": LARGEST_FACTOR}
