@@ -300,4 +300,5 @@ def named(step: str) -> Iterator[None]:
         fix = error.fix
         for flag in ("--input", "--output"):
             fix = fix.replace(f"{flag} ", f"{flag} {step}:")
-        raise InputError(f"{step}: {error.field}", error.reason, fix=fix) from None
+        field = f"{step}: {error.field}" if error.field else step
+        raise InputError(field, error.reason, fix=fix) from None
