@@ -219,7 +219,7 @@ def test_long_values_are_cut_in_messages() -> None:
 
 @given(ANY_JSON, st.sampled_from([None, "pc", "task"]))
 def test_no_json_value_surprises(value: Any, kind: str | None) -> None:
-    report = checked(value, kind=kind)
+    report = checked(value, kind=kind, environment=None)
     assert (report.model is None) == bool(report.errors)
     assert all(one.line == 1 and one.column >= 1 for one in report.findings)
 
