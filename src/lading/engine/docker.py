@@ -12,6 +12,7 @@ import secrets
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from lading.engine import podman_wire
@@ -19,9 +20,7 @@ from lading.engine.base import Progress
 from lading.engine.docker_address import Tls, UnixDial, dialler
 from lading.engine.docker_api import Api
 from lading.engine.docker_container import DockerContainer
-from lading.engine.docker_door import DoorKeeper
 from lading.engine.docker_errors import Call, Thing, translate
-from lading.engine.docker_firewall import Firewall
 from lading.engine.docker_host import Identity, engine_info, identify
 from lading.engine.docker_streams import build_status, json_values, pull_status, stream_error
 from lading.engine.docker_wire import (
@@ -40,7 +39,6 @@ from lading.engine.image_files import read_member
 from lading.engine.oom import OomJudge
 from lading.engine.reach import Reach, obstacle
 from lading.engine.reference import is_image_id, parse
-from lading.engine.registry_auth import Credentials
 from lading.engine.shield import to_the_end
 from lading.engine.spec import (
     ContainerInfo,
@@ -64,6 +62,10 @@ from lading.http1 import Client
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
+    from lading.engine.docker_door import DoorKeeper
+    from lading.engine.docker_firewall import Firewall
+    from lading.engine.registry_auth import Credentials
+
 __all__ = ["DockerEngine"]
 
 T = TypeVar("T")
@@ -81,16 +83,16 @@ class DockerEngine:
         api: Api,
         identity: Identity,
         reach: Reach,
-        firewall: Firewall,
-        credentials: Credentials,
         *,
+        env: Mapping[str, str],
+        in_the_way: str,
         peer: int,
     ) -> None:
         self._api = api
         self._identity = identity
         self._reach = reach
-        self._firewall = firewall
-        self._credentials = credentials
+        self._env = env
+        self._in_the_way = in_the_way
         self._peer = peer
         self._podman = api.podman
         self._judge = OomJudge(api, counts=not self._podman, local=not reach.obstacle)
@@ -129,8 +131,22 @@ class DockerEngine:
         api.prefix, api.podman = identity.prefix, identity.kind == "podman"
         peer, here = (dial.peer, True) if isinstance(dial, UnixDial) else (0, dial.here)
         in_the_way = obstacle(address, peer)
-        reach = Reach(DoorKeeper(api), in_the_way, here=here)
-        return cls(api, identity, reach, Firewall(in_the_way, peer), Credentials(env), peer=peer)
+        reach = Reach(lambda: _door_keeper(api), in_the_way, here=here)
+        return cls(api, identity, reach, env=env, in_the_way=in_the_way, peer=peer)
+
+    # What few commands need is made, and its module loaded, when it is first asked for.
+
+    @cached_property
+    def _firewall(self) -> Firewall:
+        from lading.engine.docker_firewall import Firewall  # noqa: PLC0415
+
+        return Firewall(self._in_the_way, self._peer)
+
+    @cached_property
+    def _credentials(self) -> Credentials:
+        from lading.engine.registry_auth import Credentials  # noqa: PLC0415
+
+        return Credentials(self._env)
 
     async def info(self) -> EngineInfo:
         """What it is and has; what was true in the last ten seconds may be given."""
@@ -358,9 +374,10 @@ class DockerEngine:
 
     async def open_door(self, labels: Mapping[str, str]) -> None:
         """See to it that containers without a network can be reached, also from in a container."""
-        self._reach.doors.labels = dict(labels)
+        doors = self._reach.doors
+        doors.labels = dict(labels)
         if self._reach.obstacle:
-            await self._reach.doors.door()
+            await doors.door()
 
     async def close(self) -> None:
         """Let go of every connection; containers are not touched."""
@@ -401,3 +418,9 @@ async def _undo(task: asyncio.Task[T], undo: Callable[[T], Coroutine[Any, Any, N
 
 async def _remove_container(made: DockerContainer) -> None:
     await made.remove()
+
+
+def _door_keeper(api: Api) -> DoorKeeper:
+    from lading.engine.docker_door import DoorKeeper  # noqa: PLC0415  # few need a door
+
+    return DoorKeeper(api)

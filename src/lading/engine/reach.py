@@ -45,21 +45,31 @@ class Reach:
 
     Parameters
     ----------
-    doors : DoorKeeper
-        Opens the door, where there has to be one.
+    keeper : callable
+        Makes who opens the door, where there has to be one.
     obstacle : str
         Why we can't enter the containers' namespaces ourselves; empty if we can.
     here : bool
         Whether the engine's loopback interface is ours, too.
     """
 
-    def __init__(self, doors: DoorKeeper, obstacle: str, *, here: bool = True) -> None:
-        self.doors = doors
+    def __init__(
+        self, keeper: Callable[[], DoorKeeper], obstacle: str, *, here: bool = True
+    ) -> None:
+        self._keeper = keeper
+        self._doors: DoorKeeper | None = None
         self.obstacle = obstacle
         self._here = here
         self._traveller = Traveller()
         self._ways: dict[str, _Way] = {}
         self._closed = False
+
+    @property
+    def doors(self) -> DoorKeeper:
+        """Who opens the door; nobody is made before."""
+        if self._doors is None:
+            self._doors = self._keeper()
+        return self._doors
 
     async def connect(self, container: str, port: int, look: Look) -> socket.socket:
         """Open a connection, see :meth:`lading.engine.base.Container.connect`."""
@@ -142,7 +152,8 @@ class Reach:
         for container in list(self._ways):
             self.forget(container)
         self._traveller.close()
-        self.doors.close()
+        if self._doors is not None:
+            self._doors.close()
 
 
 def _on_link(address: str, prefix: int) -> bool:

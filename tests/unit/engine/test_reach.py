@@ -33,7 +33,7 @@ async def reach(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Reach:
     """From where namespaces can't be entered."""
     monkeypatch.setattr("lading.engine.docker_door.own_container", lambda: "")
     client = Client(UnixDial(str(tmp_path / "absent.sock")), host="engine", idle=1.0)
-    return Reach(DoorKeeper(Api(client, "unix://absent", 1.0)), "it is far away")
+    return Reach(lambda: DoorKeeper(Api(client, "unix://absent", 1.0)), "it is far away")
 
 
 def inspected(*, prefix: int) -> dict[str, Any]:
@@ -74,7 +74,7 @@ async def test_an_engine_whose_socket_is_forwarded_here(
     if not privileged():
         pytest.skip("looking into another's namespace takes root")
     client = Client(UnixDial(str(tmp_path / "absent.sock")), host="engine", idle=1.0)
-    reach = Reach(DoorKeeper(Api(client, "unix://absent", 1.0)), "")
+    reach = Reach(lambda: DoorKeeper(Api(client, "unix://absent", 1.0)), "")
 
     async def look() -> dict[str, Any]:
         return inspected(prefix=8)
@@ -89,7 +89,7 @@ async def test_a_port_published_on_the_loopback_interface_of_another_machine(
     reach: Reach, service: socket.socket, here: bool
 ) -> None:
     host, port = service.getsockname()
-    away = Reach(reach.doors, "it is far away", here=here)
+    away = Reach(lambda: reach.doors, "it is far away", here=here)
 
     async def look() -> dict[str, Any]:
         found = inspected(prefix=32)
