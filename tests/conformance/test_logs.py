@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
 import tarfile
 
@@ -9,6 +10,7 @@ from tests.conformance.conftest import Make
 from tests.support.containers import call, output, ready
 
 from lading.engine import Container, LogChunk, State
+from lading.errors import ContainerNotFound
 
 
 async def test_streams_are_kept_apart(make: Make) -> None:
@@ -156,3 +158,55 @@ async def test_removal_ends_a_follow(make: Make) -> None:
     await container.remove()
     with pytest.raises(StopAsyncIteration):
         await anext(logs)
+
+
+async def heard(container: Container) -> tuple[bytes, bytes]:
+    """Everything that somebody hears who listened before the start."""
+    streams = {"stdout": b"", "stderr": b""}
+    async with container.attached() as chunks:
+        await container.start()
+        async for chunk in chunks:
+            streams[chunk.stream] += chunk.data
+    return streams["stdout"], streams["stderr"]
+
+
+async def test_who_listens_hears_all_from_the_start(make: Make) -> None:
+    out = await make("echo", "to", "stdout", start=False)
+    err = await make("err", "to", "stderr", start=False)
+    lines = await make("lines", "3", "50", start=False)
+    silent = await make("exit", "3", start=False)
+    assert await heard(out) == (b"to stdout\n", b"")
+    assert await heard(err) == (b"", b"to stderr\n")
+    assert await heard(lines) == (b"line 1\nline 2\nline 3\n", b"")
+    assert await heard(silent) == (b"", b"")
+    assert (await silent.wait()).code == 3
+
+
+async def test_who_listens_hears_every_byte(make: Make) -> None:
+    """Logs of engines are text, and what is followed may lack what was written last."""
+    content = bytes(range(256)) * 4096 + b"\xff no end"
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w") as archive:
+        entry = tarfile.TarInfo("bytes")
+        entry.size = len(content)
+        archive.addfile(entry, io.BytesIO(content))
+    for _ in range(3):
+        container = await make("cat", "/tmp/bytes", start=False)
+        await container.put("/tmp", stream.getvalue())
+        assert await heard(container) == (content, b"")
+
+
+async def test_who_listens_may_leave(make: Make) -> None:
+    container = await make("sleep", "0.2", start=False)
+    async with container.attached():
+        await container.start()
+    assert (await container.wait()).code == 0
+
+
+async def test_who_listens_hears_the_removal(make: Make) -> None:
+    container = await make("sleep", "60", start=False)
+    async with container.attached() as chunks:
+        await container.start()
+        await container.remove()
+        with contextlib.suppress(ContainerNotFound):
+            assert [chunk async for chunk in chunks] == []

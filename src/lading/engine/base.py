@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from typing import Protocol, Self
 
 from lading.engine.spec import (
@@ -89,6 +90,20 @@ class Container(Protocol):
             One that was not started yet has nothing to follow: start it first, nothing is missed.
         tail : int or None
             Begin with the last `tail` lines; None begins at the beginning.
+
+        Raises
+        ------
+        ContainerNotFound
+            It is gone.
+        """
+        ...
+
+    def attached(self) -> AbstractAsyncContextManager[AsyncIterator[LogChunk]]:
+        """Listen to it from before its start: exactly what it writes, until it ends.
+
+        Engines keep logs as text: what is no UTF-8 may be kept as something else, and the end of
+        what is followed may be lost. Who listens has every byte, but must read on, since what is
+        not read halts who writes.
 
         Raises
         ------

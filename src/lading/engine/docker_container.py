@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 import socket
 from collections.abc import AsyncIterator
@@ -139,6 +140,20 @@ class DockerContainer:
         if follow and not self._api.podman:
             for chunk in await self._dropped(last):
                 yield chunk
+
+    @contextlib.asynccontextmanager
+    async def attached(self) -> AsyncIterator[AsyncIterator[LogChunk]]:
+        """Listen to it from before its start."""
+        path = f"{self._path}/attach{query(stream=1, stdout=1, stderr=1)}"
+        splitter = FrameSplitter()
+        async with self._api.stream("POST", path, self._call("listening to")) as response:
+
+            async def chunks() -> AsyncIterator[LogChunk]:
+                async for piece in response.chunks():
+                    for chunk in splitter.feed(piece):
+                        yield chunk
+
+            yield chunks()
 
     async def _dropped(self, last: dict[str, bytes]) -> list[LogChunk]:
         """Find the ends of lines that Docker has, but does not always tell who follows.

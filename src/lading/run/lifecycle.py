@@ -140,10 +140,7 @@ class Running:
             raise ConnectionResetError(error.message) from error
 
     async def usage(self) -> Usage:
-        """Look at what it uses now; once it has ended, return what was seen last.
-
-        With its own control group, that is all that it used.
-        """
+        """Look at what it uses now; once it has ended, what was seen last, or (counted) all."""
         with contextlib.suppress(ContainerNotFound):
             await self._meter.look()
         return self._meter.last
@@ -209,7 +206,7 @@ class Running:
         ):
             closing = self._close(grace, state, error)
             self._closing = asyncio.create_task(closing, name=f"close {self.container.name}")
-        await to_the_end(_join(self._closing))
+        await to_the_end(asyncio.wait({self._closing}))
         self._closing.result()
 
     # What `start` does.
@@ -340,6 +337,7 @@ async def start(
     run: Run | None = None,
     on_log: Callable[[LogChunk], None] | None = None,
     accounting: bool = False,
+    exact: bool = False,
 ) -> Running:
     """Create a container, start it, and wait until it is ready.
 
@@ -354,8 +352,10 @@ async def start(
     on_log : callable or None
         Told of all that it prints, from the first byte; see :meth:`LogTail.subscribe`.
     accounting : bool
-        Whether it is put into a control group of its own, where that is possible: then what it used
-        is exact, however short it lived. Otherwise what was seen by looking now and then is told.
+        Whether it gets a control group of its own, where that is possible: then what it used is
+        exact, however short it lived. Otherwise what was seen now and then is told.
+    exact : bool
+        Whether all that it prints is wanted byte for byte, see :meth:`LogTail.attach`.
 
     Raises
     ------
@@ -394,6 +394,8 @@ async def start(
     if on_log is not None:
         it.tail.subscribe(on_log)
     try:
+        if exact:
+            await it.tail.attach()
         await container.start()
         it.follow()
         if readiness is not None and not await until_ready(
@@ -444,7 +446,3 @@ def _message(error: BaseException) -> str:
     if isinstance(error, asyncio.CancelledError):
         return ""
     return error.message if isinstance(error, LadingError) else f"{type(error).__name__}: {error}"
-
-
-async def _join(task: asyncio.Task[None]) -> None:
-    await asyncio.wait({task})

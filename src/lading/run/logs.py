@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 from lading.engine.base import Container
 from lading.engine.spec import LogChunk
@@ -55,9 +56,22 @@ class LogTail:
         self._listeners: list[Callable[[LogChunk], None]] = []
         self._task: asyncio.Task[None] | None = None
 
+    async def attach(self) -> None:
+        """Begin to listen before the container starts, for a log that is exact to the byte.
+
+        Not for a container that serves: one whose output is not taken in time is halted by it.
+        """
+        listens = asyncio.Event()
+        self._begin(self._listen(listens))
+        await listens.wait()
+
     def start(self) -> None:
-        """Begin to follow."""
-        self._task = asyncio.create_task(self._follow(), name=f"logs of {self._container.name}")
+        """Begin to follow, unless it is being listened to."""
+        if self._task is None or (self._task.done() and not self.ended.is_set()):
+            self._begin(self._follow())
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        self._task = asyncio.create_task(work, name=f"logs of {self._container.name}")
 
     def tail(self, lines: int = _TAIL_LINES) -> str:
         """Return the last lines, those of both streams in the order in which they came.
@@ -110,6 +124,20 @@ class LogTail:
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait({self._task})
+
+    async def _listen(self, listens: asyncio.Event) -> None:
+        try:
+            async with self._container.attached() as chunks:
+                listens.set()
+                try:
+                    async for chunk in chunks:
+                        self._add(chunk)
+                finally:
+                    self.ended.set()
+        except (LadingError, OSError):
+            pass  # as in _follow; where it never began, following does
+        finally:
+            listens.set()
 
     async def _follow(self) -> None:
         # What breaks here breaks elsewhere too, where somebody waits for the container to end;

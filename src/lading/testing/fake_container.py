@@ -172,6 +172,22 @@ class ContainerState:
             await self.bell.wait()
             check()
 
+    def heard(self, *, check: Callable[[], None]) -> AsyncIterator[LogChunk]:
+        """What it writes from now on, though it has not been started."""
+        return self._heard(len(self._chunks), self.exit, check)
+
+    async def _heard(
+        self, position: int, exits: Exit | None, check: Callable[[], None]
+    ) -> AsyncIterator[LogChunk]:
+        while True:
+            while position < len(self._chunks):
+                position += 1
+                yield self._chunks[position - 1]
+            if self.removed or (self.exit is not exits and self.process is None):
+                return
+            await self.bell.wait()
+            check()
+
     def _write(self, stream: str, data: bytes) -> None:
         if data:
             self._chunks.append(LogChunk(stream, bytes(data)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
@@ -67,6 +68,12 @@ class FakeContainer:
         await self._enter("logs")
         async for chunk in self._state.logs(follow=follow, tail=tail, check=self._engine.check):
             yield chunk
+
+    @contextlib.asynccontextmanager
+    async def attached(self) -> AsyncIterator[AsyncIterator[LogChunk]]:
+        """Listen to it from before its start."""
+        await self._enter("attached")
+        yield self._state.heard(check=self._engine.check)
 
     async def stats(self) -> Stats:
         """What it uses; zeros once it has ended."""

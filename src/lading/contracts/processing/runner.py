@@ -176,7 +176,11 @@ async def plan(
         if item.scale_rule is not None and not channel.is_output
     ]
     needed = await asyncio.to_thread(needs, instance.resources, rules)
-    gpus = await _gpus(needed.gpus, info)
+    gpus: tuple[str, ...] = ()
+    if needed.gpus:
+        from lading.host.gpus import lend  # noqa: PLC0415  # few tasks want one
+
+        gpus = await lend(needed.gpus, info)
     config = instance.config
     spec = ContainerSpec(
         image=image.id,
@@ -321,8 +325,9 @@ class _Work:
                 on_log(chunk)
 
         planned = self._plan
-        spec = _with(planned.spec, labels=self._labels, mounts=mounts(planned.channels))
-        self._run = _with(self._run, detail=self._detail(), input_bytes=self._bytes("input"))
+        labels = {**planned.spec.labels, **self._labels}  # ours count
+        spec = replace(planned.spec, labels=labels, mounts=mounts(planned.channels))
+        self._run = replace(self._run, detail=self._detail(), input_bytes=self._bytes("input"))
         try:
             return await start(
                 self._engine,
@@ -331,6 +336,7 @@ class _Work:
                 run=self._run,
                 on_log=told,
                 accounting=True,
+                exact=True,
             )
         except BaseException:
             await to_the_end(self.undo())
@@ -432,20 +438,6 @@ class _Work:
 
     def _detail(self) -> str:
         return detail(self._plan, self._channels, self._notes)
-
-
-def _with(value: Any, **changes: Any) -> Any:
-    if "labels" in changes:  # ours count
-        changes["labels"] = {**value.labels, **changes["labels"]}
-    return replace(value, **changes)
-
-
-async def _gpus(count: int, info: EngineInfo) -> tuple[str, ...]:
-    if not count:
-        return ()
-    from lading.host.gpus import lend  # noqa: PLC0415  # few tasks want one
-
-    return await lend(count, info)
 
 
 def _check_engine(info: EngineInfo, circumstances: Circumstances) -> None:
