@@ -41,7 +41,7 @@ except SystemExit as end:
     assert not end.code, end.code
 print(json.dumps(sorted(sys.modules)), file=sys.stderr)
 """
-CALL = "from lading.__main__ import main; main()"
+CALL = "from lading.cli import app; app()"
 
 
 def loaded(code: str, *arguments: str) -> set[str]:
