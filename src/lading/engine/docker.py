@@ -73,6 +73,8 @@ T = TypeVar("T")
 _IDLE_SECONDS = 30.0
 _INFO_SECONDS = 10.0
 _LAST_LINES = 20
+_LISTINGS = 5
+"""Tries to list what there is while others end."""
 
 
 class DockerEngine:
@@ -304,8 +306,16 @@ class DockerEngine:
     async def containers(self, labels: Mapping[str, str]) -> list[ContainerInfo]:
         """All containers, running or not, that carry all these labels (an empty value: any)."""
         path = f"/containers/json{query(all=1, filters=label_filter(labels))}"
-        reply = await self._api.call("GET", path, Call("listing containers"))
-        return [container_listed(found) for found in reply.json() or ()]
+        for left in reversed(range(_LISTINGS)):
+            try:
+                reply = await self._api.call("GET", path, Call("listing containers"))
+            except EngineError as error:
+                # Podman 4 looks at the processes of each, and fails if one ends meanwhile.
+                if not left or "no such process" not in error.message:
+                    raise
+            else:
+                return [container_listed(found) for found in reply.json() or ()]
+        raise AssertionError  # the last try returned or raised
 
     async def create_network(self, spec: NetworkSpec) -> NetworkInfo:
         """Make a network."""

@@ -245,8 +245,9 @@ class _Sweep:
                 else:
                     self.containers.append(name)
 
+        found = await self.engine.containers({OWNER_LABEL: ""})
         async with asyncio.TaskGroup() as group:
-            for info in await self.engine.containers({OWNER_LABEL: ""}):
+            for info in found:
                 if await self._is_dead(info.labels):
                     group.create_task(one(info.id, info.name, info.labels[OWNER_LABEL]))
         for network in await self.engine.networks({OWNER_LABEL: ""}):

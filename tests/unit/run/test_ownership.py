@@ -316,6 +316,14 @@ async def test_what_could_not_be_removed_is_tried_again(
     assert list((tmp_path / "owners").iterdir()) == []
 
 
+async def test_an_engine_that_lists_nothing_is_an_error_as_any(
+    tmp_path: Path, engine: FakeEngine
+) -> None:
+    engine.fail("containers", EngineError("no answer"))
+    with pytest.raises(EngineError, match="no answer"):  # and no group of them
+        await sweep(engine, tmp_path, None)
+
+
 def test_an_owner_needs_a_place(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(RecordError, match=r"file/owners/.*lock can't be made"):
