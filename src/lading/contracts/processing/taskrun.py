@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 from typing import Any, NoReturn
 
-from lading.contracts.processing.task import TaskRun
+from lading.contracts.processing.task import BaseConfig, TaskRun
 from lading.errors import FileInvalid, FileMissing, InputError
 
 __all__ = ["read_task_run", "write_task_run"]
@@ -59,6 +59,8 @@ def write_task_run(task_run: TaskRun, path: Path | None = None) -> Path:
     values = task_run.model_dump(
         mode="json", exclude={"config": {"registryPassword"}}, fallback=_as_plain
     )
+    if type(task_run.config) is BaseConfig:
+        values["config"]["type"] = "none"  # without one it would be read as a cluster's
     values[_OURS] = {"run": task_run._run, "state": task_run._state}  # noqa: SLF001
     content = pickle.dumps(values, protocol=_PROTOCOL)
     try:

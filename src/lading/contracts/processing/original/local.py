@@ -173,28 +173,7 @@ class DockerRunner(BaseRunner):
 
         Returns once its record is finished; at once if it has ended.
         """
-
-        async def end() -> None:
-            async with place_of(task_run) as place:
-                if place.container is None or place.engine is None:
-                    return
-                if place.run is not None and place.container.state is not State.EXITED:
-                    await asyncio.to_thread(place.records.mark_stopping, place.run.id)
-                try:
-                    container = await place.engine.container(place.container.id)
-                    await container.stop(_GRACE)
-                    if place.run is None:
-                        await container.remove()
-                        return
-                except ContainerNotFound:
-                    pass
-                try:
-                    await until_finished(place.engine, place.records, place.state, place.run_id)
-                except ContainerLost as error:  # nobody watches it any more
-                    await container.remove()
-                    place.records.finish(place.run_id, RunState.LOST, error=error.message)
-
-        blocking(end)
+        blocking(lambda: _stop(task_run))
         cls._logger.info("Stopped task %s", task_run.name)
 
     @classmethod
@@ -243,17 +222,19 @@ class DockerRunner(BaseRunner):
             async with place_of(task_run) as place:
                 return await cls._watch(place)
 
-        return blocking(watch)
+        peak = blocking(watch)
+        cls._logger.info("Memory peak: %s", human_readable_size(peak))
+        return peak
 
     @classmethod
     async def _watch(cls, place: Place) -> int:
-        peak = 0
+        peak, meter = 0, None
         if place.container is not None and place.engine is not None:
-            meter = Meter(await place.engine.container(place.container.id))
             ending = asyncio.create_task(_end(place))
             try:
                 while not ending.done():
-                    with contextlib.suppress(ContainerNotFound):
+                    with contextlib.suppress(ContainerNotFound):  # it may go in any moment
+                        meter = meter or Meter(await place.engine.container(place.container.id))
                         peak = max(peak, (await meter.look()).memory_peak)
                         cls._logger.info("Memory peak: %s", human_readable_size(peak))
                     await asyncio.wait({ending}, timeout=_TICK)
@@ -264,14 +245,30 @@ class DockerRunner(BaseRunner):
         return max(peak, (run.memory_peak or 0) if run is not None else 0)
 
 
+async def _stop(task_run: TaskRun) -> None:
+    async with place_of(task_run) as place:
+        run, container = place.run, None
+        if place.container is not None and place.engine is not None:
+            if run is not None and place.container.state is not State.EXITED:
+                await asyncio.to_thread(place.records.mark_stopping, run.id)
+            with contextlib.suppress(ContainerNotFound):
+                container = await place.engine.container(place.container.id)
+                await container.stop(_GRACE)
+        if run is not None:
+            try:
+                await until_finished(place.engine, place.records, place.state, run.id)
+            except ContainerLost:  # nobody watches it any more
+                words = "stopped by hand; the process that watched it had died"
+                place.records.finish(run.id, RunState.LOST, error=words)
+        if container is not None:
+            await container.remove()
+
+
 async def _ended(task_run: TaskRun, *, wait: bool) -> _Ended:
     async with place_of(task_run) as place:
-        if wait:
-            end = await _end(place)
-        elif place.run is not None and place.run.finished is not None:
-            end = place.run
-        else:
+        if not wait and not await asyncio.to_thread(place.is_over):
             return _Ended(None)
+        end = await _end(place)
         if isinstance(end, Run):
             error = explain_run(end)
             return _Ended(code_of(end), end.out_of_memory, str(error or ""))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lading.contracts.processing.task import TaskRun
-from lading.engine import ContainerInfo, Engine
+from lading.engine import ContainerInfo, Engine, State
 from lading.errors import (
     ContainerNotFound,
     EngineUnreachable,
@@ -17,7 +17,7 @@ from lading.errors import (
     RecordNotFound,
 )
 from lading.run.creation import RUN_LABEL
-from lading.run.ownership import Owner
+from lading.run.ownership import Owner, is_alive
 from lading.run.records import Kind, Records, Run, records_path
 from lading.settings import engine_options, state_directory
 
@@ -50,6 +50,12 @@ class Place:
     def run_id(self) -> str:
         """The id of the run; empty where it has none."""
         return self.run.id if self.run is not None else ""
+
+    def is_over(self) -> bool:
+        """Whether it has ended, or nobody watches it any more; blocks shortly."""
+        if self.run is not None:
+            return self.run.finished is not None or not is_alive(self.state, self.run.owner)
+        return self.container is not None and self.container.state is State.EXITED
 
     def refreshed(self) -> Run | None:
         """Read the record again."""
