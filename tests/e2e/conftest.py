@@ -12,6 +12,7 @@ import pytest
 from tests.images.build import ensure_probe
 from tests.support.command_line import Cli
 from tests.support.executors import ExecutorProcess, executor_process
+from tests.support.processing import Images, Tasks
 
 from lading import EngineOptions, open_engine
 from lading.engine import Engine
@@ -82,3 +83,17 @@ async def start(engine_host: str, tmp_path: Path) -> AsyncIterator[Start]:
             )
 
         yield begin
+
+
+@pytest.fixture
+def tasks(tmp_path: Path, probe: str) -> Tasks:
+    """Writes task files: `tasks("exit", "3")`."""
+    return Tasks(tmp_path, probe)
+
+
+@pytest.fixture
+def images(engine_host: str, test_id: str) -> Iterator[Images]:
+    """Makes images that are removed at the end: `images("a:1", {"file": b"content"})`."""
+    made = Images(engine_host, test_id)
+    yield made
+    made.remove()
