@@ -329,7 +329,8 @@ def _summary(outcome: Outcome) -> str:
     used, limit = outcome.usage, outcome.plan.needs.memory
     memory = format_bytes(used.memory_peak) + (f" of {format_bytes(limit)}" if limit else "")
     written = [
-        f"{item['name']}: {files(item['files'])}, {format_bytes(item['bytes'])} in {item['path']}"
+        f"{item['name']}: {files(item['files'])}, {format_bytes(item['bytes'])} "
+        f"in {_from_here(item['path'])}"
         for item in outcome.channels
         if item["direction"] == "output"
     ]
@@ -341,6 +342,12 @@ def _summary(outcome: Outcome) -> str:
         f"run {outcome.run_id}",
     ]
     return ", ".join(parts)
+
+
+def _from_here(path: str) -> str:
+    """Write a path as one would type it: relative where it is below the current directory."""
+    here = Path.cwd()
+    return str(Path(path).relative_to(here)) if Path(path).is_relative_to(here) else path
 
 
 def files(count: int) -> str:
