@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from lading.contracts.processing.files import check
 from lading.contracts.processing.legacy.drafting import default_name, draft
 from lading.contracts.processing.legacy.examples import Example
-from lading.contracts.processing.files import check
 from lading.contracts.processing.legacy.migration import Legacy, inspect
 from lading.contracts.processing.legacy.writing import write
 from lading.errors import ImageFileNotFound, InputError
