@@ -19,7 +19,7 @@ def main() -> None:
     count = int(os.environ["COUNT"])
     samples = int(os.environ["SAMPLES"])
     wave = WAVES[os.environ["WAVE"]]
-    chance = random.Random(int(os.environ["SEED"]))  # noqa: S311  # signals, no secrets
+    chance = random.Random(int(os.environ["SEED"]))  # signals, no secrets
     with (LABELS / "labels.csv").open("w", newline="") as table:
         labels = csv.writer(table)
         labels.writerow(["recording", "hertz"])
