@@ -116,8 +116,11 @@ def test_a_circle_is_found_if_there_is_one(edges: list[tuple[int, int]]) -> None
         assert all(pair in known for pair in itertools.pairwise(circle))
 
 
+Room = Callable[[], None]
+
+
 class Seen:
-    """Steps that take a few turns of the loop, and what was seen of them."""
+    """Steps that take a few turns of the loop, then tidy up, and what was seen of them."""
 
     def __init__(self, graph: Graph, failing: frozenset[str] = frozenset()) -> None:
         self.graph = graph
@@ -125,18 +128,27 @@ class Seen:
         self.running: set[str] = set()
         self.done: list[str] = []
         self.failed: list[str] = []
-        self.most = 0
+        self.most = self.most_in_all = 0
+        self.tidying: set[str] = set()
         self.begun_after_failure: list[str] = []
 
-    async def __call__(self, step: str) -> bool:
+    async def __call__(self, step: str, make_room: Room) -> bool:
         assert self.graph.predecessors[step] <= set(self.done), "begun too early"
         if self.failed:
             self.begun_after_failure.append(step)
         self.running.add(step)
         self.most = max(self.most, len(self.running))
+        self.most_in_all = max(self.most_in_all, len(self.running) + len(self.tidying))
         for _ in range(1 + int(step[1:]) % 3):
             await asyncio.sleep(0)
         self.running.remove(step)
+        if step not in self.failing:
+            self.tidying.add(step)
+            make_room()
+            make_room()
+            for _ in range(int(step[1:]) % 4):
+                await asyncio.sleep(0)
+            self.tidying.remove(step)
         (self.failed if step in self.failing else self.done).append(step)
         return step not in self.failing
 
@@ -149,6 +161,7 @@ async def test_steps_run_as_soon_as_they_may(
     seen = Seen(graph, frozenset(f"s{number}" for number in failing))
     left = await run_graph(graph, seen, parallel=parallel)
     assert seen.most <= parallel
+    assert seen.most_in_all <= (2 * parallel if parallel > 1 else 1)
     assert not seen.running
     assert seen.begun_after_failure == []
     assert sorted([*left, *seen.done, *seen.failed]) == sorted(graph.predecessors)
@@ -161,7 +174,7 @@ async def test_nobody_waits_for_a_wave() -> None:
     """a -> c; b is slow: c begins although b, which it does not wait for, has not ended."""
     c_began = asyncio.Event()
 
-    async def work(step: str) -> bool:
+    async def work(step: str, _make_room: Room) -> bool:
         if step == "b":
             await c_began.wait()
         elif step == "c":
@@ -172,10 +185,32 @@ async def test_nobody_waits_for_a_wave() -> None:
     assert await run_graph(graph, work, parallel=2) == []
 
 
+async def test_who_tidies_up_makes_room_but_holds_back_who_waits_for_it() -> None:
+    """a -> c; x runs on: b begins while a tidies up, c not before that is done."""
+    b_began, a_done = asyncio.Event(), False
+
+    async def work(step: str, make_room: Room) -> bool:
+        nonlocal a_done
+        if step == "a":
+            make_room()
+            await b_began.wait()
+            a_done = True
+        elif step == "x":
+            await b_began.wait()
+        elif step == "b":
+            b_began.set()
+        else:
+            assert a_done
+        return True
+
+    graph = Graph({"a": frozenset(), "x": frozenset(), "b": frozenset(), "c": frozenset("a")})
+    assert await run_graph(graph, work, parallel=2) == []
+
+
 async def test_the_longest_way_goes_first() -> None:
     begun: list[str] = []
 
-    async def work(step: str) -> bool:
+    async def work(step: str, _make_room: Room) -> bool:
         begun.append(step)
         return True
 
@@ -188,7 +223,7 @@ async def test_after_a_failure_those_that_run_are_finished() -> None:
     began, failed = asyncio.Event(), asyncio.Event()
     finished = []
 
-    async def work(step: str) -> bool:
+    async def work(step: str, _make_room: Room) -> bool:
         if step == "a":
             await began.wait()
             failed.set()
@@ -208,7 +243,7 @@ async def test_a_surprise_cancels_the_others() -> None:
     began = asyncio.Event()
     cancelled = []
 
-    async def work(step: str) -> bool:
+    async def work(step: str, _make_room: Room) -> bool:
         if step == "a":
             await began.wait()
             raise ZeroDivisionError

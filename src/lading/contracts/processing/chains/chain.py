@@ -26,6 +26,7 @@ from lading.errors import LadingError, OutOfMemory, RecordError, RunError
 if TYPE_CHECKING:
     from lading.contracts.processing.chains.scratch import Scratch
     from lading.engine import Engine, LogChunk
+    from lading.run.lifecycle import Running
     from lading.run.ownership import Owner
     from lading.run.records import Records, Run
 
@@ -149,17 +150,18 @@ class Chain:
         Parameters
         ----------
         parallel : int
-            At most so many at once.
+            At most so many containers at once; those that have ended are removed meanwhile, unless
+            it is 1.
         """
         await run_graph(self._graph, self._do, parallel=parallel)
 
-    async def _do(self, name: str) -> bool:
+    async def _do(self, name: str, make_room: Callable[[], None]) -> bool:
         report = self.reports[name]
         self._change(report, StepState.RUNNING)
         try:
             async with self._gpus if report.step.gpus else contextlib.nullcontext():
                 with named(name):
-                    state = await self._run(report)
+                    state = await self._run(report, make_room)
         except LadingError as error:
             report.error = error
             report.exit_code = error.exit_code
@@ -174,7 +176,11 @@ class Chain:
         self._change(report, state)
         return state is not StepState.FAILED
 
-    async def _run(self, report: Report) -> StepState:
+    async def _run(self, report: Report, make_room: Callable[[], None]) -> StepState:
+        def ended(running: Running) -> None:
+            if running.exited.exception() is None and running.exited.result().code == 0:
+                make_room()
+
         step, circumstances = report.step, self._circumstances
         instance, image = step.found.instance, step.found.image
         channels = await asyncio.to_thread(channels_of, instance)
@@ -194,6 +200,7 @@ class Chain:
             owner=self._owner,
             records=self._records,
             on_log=self._on_log(step.name) if self._on_log is not None else None,
+            on_start=lambda running: running.on_exit(ended),
         )
         return self._judge(report, outcome)
 

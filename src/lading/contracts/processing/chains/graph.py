@@ -185,9 +185,12 @@ class Graph:
         return heights
 
 
-async def run_graph(
-    graph: Graph, work: Callable[[str], Awaitable[bool]], *, parallel: int
-) -> list[str]:
+Work = Callable[[str, Callable[[], None]], Awaitable[bool]]
+"""Does a step, and returns whether it succeeded. What it is given besides the step's name it may
+call when no more is left to do than to tidy up: then there is room for another step."""
+
+
+async def run_graph(graph: Graph, work: Work, *, parallel: int) -> list[str]:
     """Run all steps: each the moment its last predecessor is done and there is room.
 
     Of those that could begin, the one goes first behind which the most others wait one after the
@@ -198,10 +201,10 @@ async def run_graph(
     graph : Graph
         Without a circle.
     work : callable
-        Does a step, and returns whether it succeeded. After the first that did not, none begins any
-        more, and those that run are finished. What it raises cancels the others.
+        After the first that did not succeed, none begins any more, and those that run are finished.
+        What it raises cancels the others.
     parallel : int
-        At most so many at once.
+        At most so many at once, and as many again that tidy up; 1 is strictly one after the other.
 
     Returns
     -------
@@ -214,29 +217,36 @@ async def run_graph(
     ready = [(-heights[step], position[step], step) for step in missing if not missing[step]]
     heapq.heapify(ready)
     left = dict.fromkeys(graph.predecessors)
-    running = 0
+    running: set[str] = set()
+    tidying: set[str] = set()
     failed = False
 
     async with asyncio.TaskGroup() as group:
 
         def begin() -> None:
-            nonlocal running
-            while ready and running < parallel and not failed:
+            while ready and len(running) < parallel and len(tidying) < parallel and not failed:
                 step = heapq.heappop(ready)[-1]
-                running += 1
+                running.add(step)
                 group.create_task(one(step), name=f"step {step}")
 
+        def make_room(step: str) -> None:
+            if parallel > 1 and step in running:
+                running.remove(step)
+                tidying.add(step)
+                begin()
+
         async def one(step: str) -> None:
-            nonlocal running, failed
+            nonlocal failed
             if failed:  # since this was scheduled
                 return
             del left[step]
             try:
-                succeeded = await work(step)
+                succeeded = await work(step, lambda: make_room(step))
             except BaseException:
                 failed = True
                 raise
-            running -= 1
+            running.discard(step)
+            tidying.discard(step)
             failed = failed or not succeeded
             if succeeded:
                 for follower in followers[step]:
