@@ -183,6 +183,10 @@ def _check(channel: Channel) -> None:
         there, directory = path.exists(), path.is_dir()
     except OSError as error:
         raise InputError(str(channel), f"{path}: {error.strerror}") from None
+    if not there and path.is_symlink():
+        raise InputError(
+            str(channel), f"the link {path} leads nowhere", fix="name the directory itself"
+        )
     if there and not directory:
         raise InputError(
             str(channel), f"{path} is not a directory", fix="name the directory that holds the file"
