@@ -19,7 +19,7 @@ from tests.support.command_line import Cli, failed
 from tests.support.engines import call
 from tests.support.printed import ROOT
 
-from lading.contracts.processing.files import check
+from lading.contracts.processing.reading.files import check
 from lading.engine import ContainerSpec, Engine, Mount
 
 pytestmark = both_engines

@@ -175,7 +175,7 @@ def validate(
     schema: Annotated[Schema, typer.Option(help="What it should be.")] = Schema.task,
 ) -> None:
     """Check a file."""
-    from lading.contracts.processing.files import check_file  # noqa: PLC0415
+    from lading.contracts.processing.reading.files import check_file  # noqa: PLC0415
 
     _prepare()
     named = _FORMATS[Schema(schema)]

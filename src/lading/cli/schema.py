@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from lading.cli import printing
-from lading.contracts.processing.schemas import schema_text
+from lading.contracts.processing.reading.schemas import schema_text
 from lading.errors import InputError
 
 commands = typer.Typer(rich_markup_mode=None)

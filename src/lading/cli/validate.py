@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from lading.cli import printing
-from lading.contracts.processing.files import KINDS, Report, check_file
+from lading.contracts.processing.reading.files import KINDS, Report, check_file
 from lading.errors import InputError
 from lading.settings import environment
 

@@ -6,7 +6,7 @@ import copy
 import json
 from typing import Any
 
-from lading.contracts.processing.files import Report, check
+from lading.contracts.processing.reading.files import Report, check
 
 __all__ = ["CONTAINER", "TASK", "changed", "checked", "found"]
 

@@ -16,7 +16,12 @@ from hypothesis import strategies as st
 from tests.contracts.processing.documents import CONTAINER, TASK, changed, checked, found
 from tests.contracts.processing.test_positions import ANY_JSON
 
-from lading.contracts.processing.files import check_file, load_container, load_task, read_task
+from lading.contracts.processing.reading.files import (
+    check_file,
+    load_container,
+    load_task,
+    read_task,
+)
 from lading.contracts.processing.task import Task
 from lading.contracts.processing.template import ProcessingContainer
 from lading.errors import FileInvalid

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from lading.contracts.processing.files import check
 from lading.contracts.processing.legacy.drafting import default_name, draft
 from lading.contracts.processing.legacy.examples import Example
 from lading.contracts.processing.legacy.migration import Legacy, inspect
 from lading.contracts.processing.legacy.writing import write
+from lading.contracts.processing.reading.files import check
 from lading.errors import ImageFileNotFound, InputError
 from lading.testing import FakeEngine, FakeImage, FakeProcess
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lading.contracts.processing.positions import JsonError, locate, parse, spell
+from lading.contracts.processing.reading.positions import JsonError, locate, parse, spell
 
 ANY_JSON = st.recursive(
     st.none()

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lading.contracts.processing.rendering import RenderError, origin, render
+from lading.contracts.processing.reading.rendering import RenderError, origin, render
 
 ENV = {"HOME": "/home/a", "EMPTY": "", "QUOTED": 'a "b" \\ <c>'}
 

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from tests.contracts.processing.documents import CONTAINER, TASK, changed, checked
 from tests.contracts.processing.test_files import FIELDS, LIKE_OURS, VALUES
 
-from lading.contracts.processing.files import KINDS
-from lading.contracts.processing.letter import allows
-from lading.contracts.processing.schemas import FILES, generate, schema, schema_text
+from lading.contracts.processing.reading.files import KINDS
+from lading.contracts.processing.reading.letter import allows
+from lading.contracts.processing.reading.schemas import FILES, generate, schema, schema_text
 from lading.errors import InputError
 
 ROOT = Path(__file__).parents[3]

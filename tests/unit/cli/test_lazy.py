@@ -88,7 +88,7 @@ def test_a_file_to_the_letter_is_validated_without_pydantic(tmp_path: Path) -> N
     task = {"name": "a", "image": "b", "taskTemplate": "c", "inputs": [], "env": []}
     (tmp_path / "task.json").write_text(json.dumps(task))
     modules = loaded(CALL, "validate", str(tmp_path / "task.json"))
-    assert "lading.contracts.processing.letter" in modules
+    assert "lading.contracts.processing.reading.letter" in modules
     assert not modules & (HEAVY | {"jinja2", "lading.contracts.processing.task"})
 
 

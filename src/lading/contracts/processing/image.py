@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lading.contracts.processing import CONTAINER_FILE
-from lading.contracts.processing.files import load_container
+from lading.contracts.processing.reading.files import load_container
 from lading.errors import FileInvalid, ImageFileNotFound
 
 if TYPE_CHECKING:

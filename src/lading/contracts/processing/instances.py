@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lading.contracts.processing.files import read_task
+from lading.contracts.processing.reading.files import read_task
 from lading.errors import InputError
 
 if TYPE_CHECKING:

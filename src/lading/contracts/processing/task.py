@@ -2,7 +2,7 @@
 
 A task instance is a task put together with its template, a task run an instance that was
 started. Source: contract 2, "task.json"; the order of the fields is the original's. Warnings
-about files are made by :mod:`lading.contracts.processing.deviations`.
+about files are made by :mod:`lading.contracts.processing.reading.deviations`.
 """
 
 from __future__ import annotations

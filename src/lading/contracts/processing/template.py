@@ -1,7 +1,7 @@
 """The models of ``/processing-container.json``, with the names that the original gave them.
 
 They take what the format allows, and what is meant beyond doubt where a file breaks its letter:
-:mod:`lading.contracts.processing.deviations` warns of that. Source: contract 2,
+:mod:`lading.contracts.processing.reading.deviations` warns of that. Source: contract 2,
 "/processing-container.json"; the order of the fields is the original's.
 """
 
@@ -22,8 +22,8 @@ from pydantic import (
     model_validator,
 )
 
-from lading.contracts.processing.letter import LARGEST_FACTOR
-from lading.contracts.processing.values import as_text
+from lading.contracts.processing.reading.letter import LARGEST_FACTOR
+from lading.contracts.processing.reading.values import as_text
 from lading.errors import InputError
 from lading.units import quantity
 

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lading.contracts.processing.access import is_root
-from lading.contracts.processing.files import check
 from lading.contracts.processing.legacy.migration import LAYOUT
 from lading.contracts.processing.legacy.remarks import remarks
+from lading.contracts.processing.reading.files import check
 
 if TYPE_CHECKING:
     from lading.contracts.processing.legacy.examples import Example

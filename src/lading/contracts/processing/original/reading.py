@@ -9,11 +9,11 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from lading.contracts.processing import merging
-from lading.contracts.processing.files import check
 from lading.contracts.processing.image import offered_by
 from lading.contracts.processing.original.places import tools
-from lading.contracts.processing.positions import parse
-from lading.contracts.processing.rendering import render
+from lading.contracts.processing.reading.files import check
+from lading.contracts.processing.reading.positions import parse
+from lading.contracts.processing.reading.rendering import render
 from lading.contracts.processing.task import IOChannel, IOVolume, Task, TaskInstance
 from lading.contracts.processing.template import (
     BaseEnv,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from lading.contracts.processing.schemas import schema
+from lading.contracts.processing.reading.schemas import schema
 
 __all__ = ["processing_container_schema", "task_schema", "write_schemas"]
 

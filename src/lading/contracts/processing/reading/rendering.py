@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from lading.contracts.processing.values import json_kind
+from lading.contracts.processing.reading.values import json_kind
 
 if TYPE_CHECKING:
     from types import TracebackType

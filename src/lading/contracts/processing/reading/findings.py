@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from lading.contracts.processing.positions import Path, locate, spell
-from lading.contracts.processing.rendering import origin
+from lading.contracts.processing.reading.positions import Path, locate, spell
+from lading.contracts.processing.reading.rendering import origin
 from lading.errors import FileInvalid
 
 if TYPE_CHECKING:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from lading.contracts.processing.positions import Path
-from lading.contracts.processing.values import json_kind, shown
+from lading.contracts.processing.reading.positions import Path
+from lading.contracts.processing.reading.values import json_kind, shown
 
 __all__ = ["in_words", "real_path"]
 

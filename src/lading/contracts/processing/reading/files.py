@@ -11,11 +11,11 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from lading.contracts.processing.deviations import deviations, doubts
-from lading.contracts.processing.findings import ERROR, WARNING, Finding, Found, Report
-from lading.contracts.processing.positions import JsonError, parse, spell
-from lading.contracts.processing.rendering import RenderError, render
-from lading.contracts.processing.values import json_kind, shown
+from lading.contracts.processing.reading.deviations import deviations, doubts
+from lading.contracts.processing.reading.findings import ERROR, WARNING, Finding, Found, Report
+from lading.contracts.processing.reading.positions import JsonError, parse, spell
+from lading.contracts.processing.reading.rendering import RenderError, render
+from lading.contracts.processing.reading.values import json_kind, shown
 from lading.errors import InputError
 
 if TYPE_CHECKING:
@@ -210,8 +210,8 @@ def _kind_of(value: Any) -> str:
 
 
 def _keeps_to_the_letter(value: Any, kind: str) -> bool:
-    from lading.contracts.processing.letter import allows  # noqa: PLC0415
-    from lading.contracts.processing.schemas import schema  # noqa: PLC0415
+    from lading.contracts.processing.reading.letter import allows  # noqa: PLC0415
+    from lading.contracts.processing.reading.schemas import schema  # noqa: PLC0415
 
     return kind in KINDS and allows(schema(kind), value)
 
@@ -231,7 +231,7 @@ def _checked(value: Any, kind: str, found: Found) -> BaseModel | None:
         return None
     from pydantic import ValidationError  # noqa: PLC0415  # 85 ms
 
-    from lading.contracts.processing.mistakes import in_words, real_path  # noqa: PLC0415
+    from lading.contracts.processing.reading.mistakes import in_words, real_path  # noqa: PLC0415
 
     model = _model(kind)
     checked = None

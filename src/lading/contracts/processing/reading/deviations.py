@@ -1,6 +1,7 @@
 """What breaks the letter of a file, and is meant beyond doubt: accepted, and told of.
 
-Such files are in use. The letter is what :mod:`lading.contracts.processing.schemas` writes down.
+Such files are in use. The letter is what :mod:`lading.contracts.processing.reading.schemas`
+writes down.
 """
 
 from __future__ import annotations
@@ -10,8 +11,8 @@ import types
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Union, get_args, get_origin
 
-from lading.contracts.processing.positions import Path, spell
-from lading.contracts.processing.values import as_text, json_kind
+from lading.contracts.processing.reading.positions import Path, spell
+from lading.contracts.processing.reading.values import as_text, json_kind
 
 if TYPE_CHECKING:
     from pydantic import BaseModel

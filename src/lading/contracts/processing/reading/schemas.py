@@ -2,7 +2,8 @@
 
 They are made from the models by :func:`generate` and kept as files beside this module, so that
 showing one, or checking a file by it, needs no pydantic. A document that a schema allows is one
-that :func:`lading.contracts.processing.files.check` has nothing to say about, but for doubts.
+that :func:`lading.contracts.processing.reading.files.check` has nothing to say about, but for
+doubts.
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lading.contracts.processing.deviations import EXPECTED
-from lading.contracts.processing.letter import LARGEST_FACTOR, QUANTITY
+from lading.contracts.processing.reading.deviations import EXPECTED
+from lading.contracts.processing.reading.letter import LARGEST_FACTOR, QUANTITY
 from lading.errors import InputError
 
 if TYPE_CHECKING:

@@ -1,0 +1,1 @@
+"""The two files of the contract: rendered, parsed, checked, every finding with its line."""
