@@ -103,6 +103,8 @@ def _parse(raw: bytes) -> dict[str, Any]:
     except json.JSONDecodeError as error:
         where = f"line {error.lineno}, column {error.colno}"
         raise InputError("", f"the body is not JSON: {error.msg} at {where}") from None
+    except InputError:  # which is a ValueError, too
+        raise
     except ValueError:
         raise InputError("", "the body holds a number of too many digits") from None
     except RecursionError:
