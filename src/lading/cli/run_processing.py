@@ -327,7 +327,7 @@ def _error(outcome: Outcome, *, watched: bool) -> LadingError:
 
 def _summary(outcome: Outcome) -> str:
     used, limit = outcome.usage, outcome.plan.needs.memory
-    memory = format_bytes(used.memory_peak) + (f" of {format_bytes(limit)}" if limit else "")
+    peak = format_bytes(used.memory_peak) if used.memory_peak else "not seen"
     written = [
         f"{item['name']}: {files(item['files'])}, {format_bytes(item['bytes'])} "
         f"in {_from_here(item['path'])}"
@@ -336,8 +336,8 @@ def _summary(outcome: Outcome) -> str:
     ]
     parts = [
         f"exit code {outcome.exit.code} after {format_seconds(outcome.exit.seconds)}",
-        f"memory {memory}",
-        f"CPU {format_seconds(used.cpu_seconds)}",
+        f"memory {peak}" + (f" of {format_bytes(limit)}" if limit else ""),
+        f"CPU {format_seconds(used.cpu_seconds) if used.cpu_seconds else 'not seen'}",
         *written,
         f"run {outcome.run_id}",
     ]

@@ -10,14 +10,14 @@ from __future__ import annotations
 import contextlib
 import shlex
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from lading.contracts.processing.channels import Channel
 
-__all__ = ["Access", "is_root"]
+__all__ = ["Access", "is_root", "unowned"]
 
 _READ, _WRITE = stat.S_IROTH | stat.S_IXOTH, stat.S_IWOTH | stat.S_IXOTH
 _OPEN = stat.S_IRWXU | stat.S_IRWXG | stat.S_IRWXO
@@ -26,6 +26,26 @@ _OPEN = stat.S_IRWXU | stat.S_IRWXG | stat.S_IRWXO
 def is_root(user: str) -> bool:
     """Whether an image's user is root, as far as its name tells."""
     return user.partition(":")[0] in ("", "0", "root")
+
+
+def unowned(
+    unwritable: Iterable[tuple[str, str]], outputs: Iterable[Mapping[str, Any]]
+) -> list[str]:
+    """Tell of outputs that stay their writers', since the caller may not write there.
+
+    Parameters
+    ----------
+    unwritable : iterable of (str, str)
+        Directories, and why not.
+    outputs : iterable of mapping
+        Output channels, as they were measured after the run.
+    """
+    filled = {item["path"] for item in outputs if item["files"]}
+    return [
+        f"what the container wrote to {path} stays its user's, as you can't write there: {why}"
+        for path, why in unwritable
+        if path in filled
+    ]
 
 
 @dataclass(slots=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from lading.contracts.processing import CONTRACT
-from lading.contracts.processing.access import Access, is_root
+from lading.contracts.processing.access import Access, is_root, unowned
 from lading.contracts.processing.channels import (
     Channel,
     channels_of,
@@ -399,9 +399,8 @@ class _Work:
         return await running.explain() if end.code or end.out_of_memory else None
 
     async def _give_outputs(self) -> None:
-        report = await hand_over(
-            self._engine, self._plan.image.id, self._stamp, labels=self._labels
-        )
+        image = self._plan.image.id
+        report = await hand_over(self._engine, image, self._stamp, labels=self._labels)
         await asyncio.to_thread(self._access.restore)
         if self._error is not None:
             self._notes += self._access.doubts
@@ -411,6 +410,7 @@ class _Work:
     async def _look_at_outputs(self) -> None:
         outputs = [channel for channel in self._plan.channels if channel.is_output]
         after = await asyncio.to_thread(measured, outputs, manifests=bool(self._plan.fingerprint))
+        self._notes += unowned(self._stamp.unwritable, after)
         inputs = [item for item in self._channels if item["direction"] == "input"]
         self._channels = [*inputs, *after]
         self._records.update(
