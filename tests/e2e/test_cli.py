@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,8 +12,7 @@ from urllib.parse import quote
 
 import pytest
 from tests.support import engines
-from tests.support.command_line import Cli, failed, lines_until
-from tests.support.printed import ROOT
+from tests.support.command_line import Cli, documented, failed, lines_until
 
 
 @pytest.fixture
@@ -75,14 +73,6 @@ def test_the_summary_for_programs(lading: Cli, probe: str) -> None:
     assert shown["start_seconds"] > 0
     raw = lading.json("run", probe, "--input", os.fsdecode(b"\xff"), "-q")
     assert raw["reply_base64"] == "/w=="
-
-
-def documented(command: str) -> set[str]:
-    """Name the fields in the tables of a command in the reference."""
-    page = (ROOT / "docs/reference/json.md").read_text("utf-8")
-    section = page.partition(f"\n## `lading {command}`\n")[2].partition("\n## ")[0]
-    cells = re.findall(r"^\| (`[^|]+`) \|", section, re.MULTILINE)
-    return {name for cell in cells for name in re.findall(r"`(\w+)`", cell)}
 
 
 def test_json_has_the_documented_fields(lading: Cli, probe: str) -> None:

@@ -15,7 +15,7 @@ from fcntl import ioctl
 from pathlib import Path
 
 from tests.e2e.conftest import both_engines
-from tests.support.command_line import Cli
+from tests.support.command_line import Cli, documented
 from tests.support.processing import Images, Tasks, running
 
 pytestmark = both_engines
@@ -90,6 +90,20 @@ def test_without_watch_a_failure_shows_the_last_lines(lading: Cli, tasks: Tasks)
     assert b"said" not in done.stdout + done.stderr
     done = lading("run", "-q", tasks("echo", "said"))
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+
+
+def test_who_stops_reading_stops_nothing(lading: Cli, tasks: Tasks, tmp_path: Path) -> None:
+    task = tasks("lines", "20", "50", outputs={"x": tmp_path / "out"})
+    with lading.started("run", "-q", "--watch", task) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"line 1\n"
+        process.stdout.close()  # as `head -1` does
+        assert process.wait(30) == 0
+        assert process.stderr is not None
+        assert process.stderr.read() == b""
+    (run,) = lading.recorded()
+    assert run["state"] == "succeeded"
+    assert lading("logs", run["run"]).stdout.splitlines()[-1] == b"line 20"
 
 
 # For people, and for programs.
@@ -191,20 +205,13 @@ def test_a_person_who_interrupts_is_told(lading: Cli, tasks: Tasks) -> None:
     assert with_end.endswith(b"\r\x1b[K")
 
 
-FIELDS = {
-    "run", "task", "template", "image", "image_id", "image_digest", "container", "container_id",
-    "exit_code", "out_of_memory", "seconds", "cpus", "memory_limit", "memory_peak", "cpu_seconds",
-    "channels", "error", "notes",
-}  # fmt: skip
-
-
 def test_json_for_programs(lading: Cli, tasks: Tasks, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "in/a").write_text("12345")
     at = {"inputs": {"x": "in"}, "outputs": {"y": "out"}}
     cli = Cli(lading.engine, lading.state, folder=tmp_path)
     known = cli.json("run", tasks("write", "/out/y/b", "12", **at), "--cpu", "0.5")
-    assert set(known) >= FIELDS
+    assert set(known) == documented("run", of="a processing-container")
     assert (known["task"], known["template"], known["exit_code"]) == ("told", "probe", 0)
     assert (known["cpus"], known["memory_limit"], known["error"]) == (0.5, None, "")
     assert known["channels"] == [
@@ -267,6 +274,9 @@ def test_what_a_record_tells(lading: Cli, tasks: Tasks, images: Images, tmp_path
         "output_bytes": 2, "env": ["SECRET"],
     }  # fmt: skip
     assert "sha256:" in known["image_digest"]
+    general = documented("ps") | documented("inspect") | {"owner"}
+    assert set(known) - general <= documented("inspect", of="a processing-container")
+    assert not set(known) & {"container_state", "labels", "networks"}, "it is gone"
     assert "hush" not in json.dumps(known), "values of variables may be secrets"
     assert known["memory_peak"] > 0
     text = lading("inspect", run["run"]).stdout.decode()

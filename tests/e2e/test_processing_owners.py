@@ -186,6 +186,42 @@ async def test_outputs_of_another_users_container_are_the_callers(
     assert (owner(out), owner(out / "a"), mode(out)) == (USER, USER, 0o755)
 
 
+@pytest.mark.skipif(
+    bool(ordinary.lacks_for_rootless()), reason=f"needs {ordinary.lacks_for_rootless()}"
+)
+@needs_user
+@pytest.mark.parametrize("user", ["0:0", "1000:1000"])
+def test_outputs_on_an_engine_of_ones_own(home: Path, test_id: str, user: str) -> None:
+    with ordinary.rootless_podman(home) as host:
+        images = Images(host, test_id)
+        tasks = Tasks(home, images("user:1", None, f"USER {user}"))
+        (home / "tmp").mkdir()
+        os.chown(home / "tmp", *USER)
+        lading = Cli(
+            host,
+            home / "tmp/state",
+            folder=home,
+            more={"HOME": str(home), "TMPDIR": str(home / "tmp")},
+            program=tuple(ordinary.interpreter()),
+        )
+        out = home / "tmp/out"
+        done = lading("run", "--no-network", tasks("write", "/out/x/a", "1", outputs={"x": out}))
+        assert done.returncode == 0, done.stderr
+        assert b"warning" not in done.stderr
+        assert (owner(out)[0], owner(out / "a")[0], mode(out)) == (USER[0], USER[0], 0o755)
+        out = home / "tmp/there"
+        out.mkdir()
+        os.chown(out, *USER)
+        done = lading("run", "--no-network", tasks("write", "/out/x/a", "1", outputs={"x": out}))
+        if user == "0:0":
+            assert done.returncode == 0, done.stderr
+            assert owner(out / "a") == USER
+        else:
+            assert done.returncode == 70
+            assert f"`chmod o+rwx {out}` lets them".encode() in done.stderr
+        assert lading.left() == set()
+
+
 @needs_user
 @both_engines
 async def test_directories_that_the_caller_may_not_use(person: Person) -> None:

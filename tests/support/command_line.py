@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support import engines
+from tests.support.printed import ROOT
 
 Done = subprocess.CompletedProcess[bytes]
 
@@ -91,6 +93,15 @@ class Cli:
         (container,) = self.left()
         (run,) = [item for item in self.json("ps") if item["container_id"] == container]
         return run
+
+
+def documented(command: str, of: str = "") -> set[str]:
+    """Name the fields in the tables of a command in the reference, maybe of some kind of run."""
+    page = (ROOT / "docs/reference/json.md").read_text("utf-8")
+    heading = f"`lading {command}`" + (f" of {of}" if of else "")
+    section = page.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+    cells = re.findall(r"^\| (`[^|]+`) \|", section, re.MULTILINE)
+    return {name for cell in cells for name in re.findall(r"`(\w+)`", cell)}
 
 
 def lines_until(stream: Any, word: bytes) -> list[bytes]:

@@ -233,13 +233,15 @@ def ours(state: Path) -> Iterator[tuple[Owner, Records]]:
 
 
 def show_log(chunk: LogChunk) -> None:
-    """Pass on what a container prints, to where it printed it."""
-    printing.passed_on(chunk.data, to_stdout=chunk.stream == "stdout")
+    """Pass on what a container prints, to where it printed it, while somebody reads there."""
+    with contextlib.suppress(printing.OutputClosed):  # a task is more than its output
+        printing.passed_on(chunk.data, to_stdout=chunk.stream == "stdout")
 
 
 def show_log_aside(chunk: LogChunk) -> None:
     """Pass on what a container prints where stdout is for something else."""
-    printing.passed_on(chunk.data, to_stdout=False)
+    with contextlib.suppress(printing.OutputClosed):
+        printing.passed_on(chunk.data, to_stdout=False)
 
 
 class Progress:
