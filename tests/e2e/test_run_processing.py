@@ -66,6 +66,9 @@ def test_variables_come_from_image_template_task_and_flag(lading: Cli, tasks: Ta
     assert done.stdout == b"flag = x\n y\n"
     done = lading("run", tasks(template=template), "--set", "PROBE=from the image")
     assert done.returncode == 0
+    done = lading("run", tasks(template=template), "--set", "WHAAT=x")
+    assert done.returncode == 0
+    assert b"no such variable, it is added; did you mean WHAT?" in done.stderr
     more = {**template, "command": ["/probe", "env", "EXTRA"]}
     done = lading("run", "-q", "--watch", tasks(template=more, env=[{"name": "EXTRA", "value": 7}]))
     assert done.stdout == b"7\n"

@@ -68,7 +68,7 @@ def run(
     if quiet:
         printing.be_quiet()
     options = engine_options(engine)
-    if _are_for_processing(tasks) or wanted.keys() & _CHOOSES_TEMPLATE:
+    if _are_for_processing(tasks, given) or wanted.keys() & _CHOOSES_TEMPLATE:
         built = Path(tasks[0]).is_dir()
         _refuse(given.keys() & (_SERVER_ONLY if built else _FOLDER_ONLY), "task folders", tasks)
         if keep:
@@ -103,11 +103,16 @@ def run(
     run_task(wish, options, keep=keep, as_json=as_json, quiet=quiet)
 
 
-def _are_for_processing(tasks: list[str]) -> bool:
-    """Whether these are task files, or a folder says what it offers; one makes the others so."""
+def _are_for_processing(tasks: list[str], given: Given) -> bool:
+    """Whether these are task files, a folder says what it offers, or inputs are directories.
+
+    One that is so makes the others so.
+    """
     return any(
         task.endswith(".json") or Path(task).is_file() or Path(task, FILE_NAME).is_file()
         for task in tasks
+    ) or any(
+        "=" in text and Path(text.partition("=")[2]).is_dir() for text in given.get("input", ())
     )
 
 

@@ -90,13 +90,21 @@ def test_outputs_are_made_and_only_they(tmp_path: Path) -> None:
     assert make_outputs(found) == []
 
 
+@pytest.mark.parametrize("path", ["/", "/proc", "/sys/kernel", "/dev/shm", "//", "/usr/.."])
+def test_the_system_is_no_channel(path: str) -> None:
+    for direction in ("inputs", "outputs"):
+        with pytest.raises(InputError, match="is no directory of data, but the system's"):
+            channels_of(instance(**{direction: {"c": path}}))
+
+
 def test_what_can_not_be_made_leaves_nothing(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    for path in (tmp_path / "file/out", "/proc/nothing/out"):
-        found = channels_of(instance(outputs={"good": tmp_path / "new/out", "bad": path}))
-        with pytest.raises(InputError, match=r"output channel 'bad': .* can't be made: "):
-            make_outputs(found)
-        assert not (tmp_path / "new").exists()
+    found = channels_of(
+        instance(outputs={"good": tmp_path / "new/out", "bad": tmp_path / "file/out"})
+    )
+    with pytest.raises(InputError, match=r"output channel 'bad': .* can't be made: "):
+        make_outputs(found)
+    assert not (tmp_path / "new").exists()
 
 
 def test_channels_are_measured_for_the_record(tmp_path: Path) -> None:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 __all__ = ["Channel", "channels_of", "make_outputs", "measured", "mounts", "remove_empty"]
 
 INPUT, OUTPUT = "input", "output"
+_NOT_DATA = ("", "dev", "proc", "sys")
+"""First parts of paths that nobody means: walking over them takes for ever, or finds the kernel."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +176,12 @@ def _host_path(channel: IOChannel, direction: str) -> Path:
 
 def _check(channel: Channel) -> None:
     path = channel.path
+    if os.path.realpath(path).split("/")[1] in _NOT_DATA:
+        raise InputError(
+            str(channel),
+            f"{path} is no directory of data, but the system's",
+            fix="name a directory below it that holds the data, and nothing else",
+        )
     if not channel.mounted_path.startswith("/"):
         raise InputError(
             str(channel),

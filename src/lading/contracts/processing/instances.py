@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -124,6 +124,7 @@ class Offered:
             f"{what} of task {task.name} is not used: its template has no such channel"
             for what in unused_channels(template, wanted)
         ]
+        warnings += _unknown(changes.env, [item.name for item in template.env])
         return Found(merge(wanted, template), self.image, (*self.warnings, *warnings))
 
 
@@ -189,6 +190,19 @@ async def find_instance(
     """
     offered = await find_template(engine, task, fetch=fetch, state=state, labels=labels)
     return offered.put_together(task, changes)
+
+
+def _unknown(given: Iterable[str], known: Sequence[str]) -> list[str]:
+    """Tell of variables that no template has: maybe meant, as they are passed on; maybe not."""
+    from difflib import get_close_matches  # noqa: PLC0415
+
+    told = []
+    for name in given:
+        if name not in known:
+            near = get_close_matches(name, known, n=1)
+            meant = f"; did you mean {near[0]}?" if near else ""
+            told.append(f"--set {name}: the template has no such variable, it is added{meant}")
+    return told
 
 
 def _check_names(given: Mapping[str, str], known: Sequence[str], direction: str) -> None:
