@@ -294,6 +294,7 @@ def test_a_template_of_an_image_is_run_without_a_file(
     assert (known["template"], known["task"]) == ("write", "write")
     assert (known["image"], known["image_id"]) == (image, images.id())
     assert known["memory_limit"] == 64 * MIB
+    failed(lading("run", image, "--input", at), 2, "has several: read, write")
     failed(
         lading("run", image, "--template", "write", "-o", "date=/tmp"),
         2,

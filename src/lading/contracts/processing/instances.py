@@ -165,7 +165,10 @@ async def find_template(
     if not isinstance(template, str):
         return Offered(template, image)
     offer, warnings = await offered_by(engine, image, name=task.image, state=state, labels=labels)
-    if not template and len(offer.templates) == 1:
+    if not template and len(offer.templates) != 1:
+        known = ", ".join(item.identifier for item in offer.templates) or "none"
+        raise InputError("--template", f"{task.image} has several: {known}", fix="choose one")
+    if not template:
         template = offer.templates[0].identifier
     return Offered(template_of(offer, template), image, tuple(warnings))
 
