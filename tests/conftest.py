@@ -13,6 +13,7 @@ import contextlib
 import functools
 import inspect
 import os
+import signal
 import tempfile
 import uuid
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
@@ -37,6 +38,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # Who is started in the background, or by nohup, ignores these, and so would all that is
+    # started from here: tests send them.
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            default = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
+            signal.signal(number, default)
     config.stash[_missing] = {}
     config.stash[_hosts] = {}
 
