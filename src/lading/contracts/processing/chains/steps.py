@@ -233,8 +233,8 @@ async def _check(
         if channel.scale_rule is not None:
             Complexity.of(channel.scale_rule)
         changed: dict[str, object] = {"scale_rule": None}
-        if later:  # any directory that is there stands for the one that will be
-            changed["volume_source"] = HostPathVolume(host_path="/")
+        if later:  # a directory that is always there stands for the one that will be
+            changed["volume_source"] = HostPathVolume(host_path="/usr")
         return channel.model_copy(update=changed)
 
     trimmed = instance.model_copy(
