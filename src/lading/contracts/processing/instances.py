@@ -196,16 +196,15 @@ async def find_instance(
 
 
 def _unknown(given: Iterable[str], known: Sequence[str]) -> list[str]:
-    """Tell of variables that no template has: maybe meant, as they are passed on; maybe not."""
+    """Tell of variables that look misspelt: others are passed on, as the contract has it."""
     from difflib import get_close_matches  # noqa: PLC0415
 
-    told = []
-    for name in given:
-        if name not in known:
-            near = get_close_matches(name, known, n=1)
-            meant = f"; did you mean {near[0]}?" if near else ""
-            told.append(f"--set {name}: the template has no such variable, it is added{meant}")
-    return told
+    near = {name: get_close_matches(name, known, n=1) for name in given if name not in known}
+    return [
+        f"--set {name}: the template has no such variable, it is added; did you mean {found[0]}?"
+        for name, found in near.items()
+        if found
+    ]
 
 
 def _check_names(given: Mapping[str, str], known: Sequence[str], direction: str) -> None:
