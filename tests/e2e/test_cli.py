@@ -265,7 +265,7 @@ def test_a_run_is_listed_followed_and_stopped(lading: Cli, probe: str) -> None:
         assert process.stderr is not None
         assert b"error: " in process.stderr.read()
     ended = lading.json("inspect", run["run"])
-    assert (ended["state"], ended["container_id"]) == ("failed", None)
+    assert (ended["state"], ended["container_id"]) == ("cancelled", None)
     gone = lading("logs", run["run"])
     failed(gone, 66, "has no container any more")
 
