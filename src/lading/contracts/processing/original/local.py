@@ -24,7 +24,7 @@ from lading.contracts.processing.task import (
 )
 from lading.contracts.processing.template import Resources
 from lading.engine import Exit, LogChunk, State
-from lading.errors import ContainerLost, ContainerNotFound
+from lading.errors import ContainerLost, ContainerNotFound, EngineError
 from lading.run.bridge import blocking
 from lading.run.ending import code_of, explain_run
 from lading.run.images import pull_if_absent
@@ -233,7 +233,7 @@ class DockerRunner(BaseRunner):
             ending = asyncio.create_task(_end(place))
             try:
                 while not ending.done():
-                    with contextlib.suppress(ContainerNotFound):  # it may go in any moment
+                    with contextlib.suppress(EngineError):  # it may end, or go, in any moment
                         meter = meter or Meter(await place.engine.container(place.container.id))
                         peak = max(peak, (await meter.look()).memory_peak)
                         cls._logger.info("Memory peak: %s", human_readable_size(peak))
