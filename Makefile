@@ -5,7 +5,7 @@
 PYTHON := .venv/bin/python
 BIN := .venv/bin
 
-.PHONY: help demo test check lint types layers sizes docs bench venv
+.PHONY: help demo test check lint types layers sizes protos docs bench venv
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -17,7 +17,7 @@ demo:  ## build the example task, run it cold and warm, leave nothing behind
 test:  ## run the tests (ARGS="-k pool" goes to pytest)
 	@scripts/test $(ARGS)
 
-check: lint types layers sizes docs  ## lint, types, layers, size limits, documentation
+check: lint types layers sizes protos docs  ## lint, types, layers, size limits, generated code, documentation
 
 lint: venv
 	$(BIN)/ruff check .
@@ -31,6 +31,9 @@ layers: venv
 
 sizes: venv
 	$(PYTHON) scripts/sizes
+
+protos: venv
+	$(PYTHON) scripts/protos --check
 
 docs: venv
 	$(BIN)/mkdocs build --strict --quiet

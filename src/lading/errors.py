@@ -31,7 +31,10 @@
     │   ├── TaskFailed              70  502   it answered, with an HTTP error
     │   ├── ReplyBroken             70  502   the connection broke before the whole reply came
     │   ├── ReplyTooLarge           70  502
-    │   └── ContainerLost           70  502   somebody removed the container meanwhile
+    │   ├── ContainerLost           70  502   somebody removed the container meanwhile
+    │   ├── AppError                70  502   an application's handler raised, or broke its contract
+    │   │   └── AppGone             70  502   ... it ended in the middle of a call
+    │   └── GolemTaskFailed         70  502   a task of many subtasks can't be finished
     ├── CapacityError               75  503
     │   ├── TooLarge                65  422   asks for more than there will ever be
     │   ├── GpuUnavailable          75  503
@@ -51,6 +54,8 @@ from __future__ import annotations
 from typing import ClassVar
 
 __all__ = [
+    "AppError",
+    "AppGone",
     "BuildFailed",
     "CapacityError",
     "ConfigError",
@@ -62,6 +67,7 @@ __all__ = [
     "ExitedEarly",
     "FileInvalid",
     "FileMissing",
+    "GolemTaskFailed",
     "GpuUnavailable",
     "ImageDenied",
     "ImageError",
@@ -407,6 +413,34 @@ class ReplyTooLarge(RunError):
 
 class ContainerLost(RunError):
     """Somebody else removed or stopped the container while we used it."""
+
+
+class AppError(RunError):
+    """A Golem application said no: its handler raised, or it broke a rule of its contract.
+
+    Parameters
+    ----------
+    call : str
+        Which call, as on the wire: ``CreateTask``.
+    status : str
+        The name of the gRPC status: ``INTERNAL`` where a handler raised.
+    text : str
+        What the application said.
+    """
+
+    def __init__(self, call: str, status: str, text: str, *, logs: str = "", fix: str = "") -> None:
+        super().__init__(f"{call}: {text} ({status})", logs=logs, fix=fix)
+        self.call = call
+        self.status = status
+        self.text = text
+
+
+class AppGone(AppError):
+    """The connection to a Golem application, or its container, ended in the middle of a call."""
+
+
+class GolemTaskFailed(RunError):
+    """A Golem task can't be finished: retries used up, aborted, or out of time."""
 
 
 class CapacityError(LadingError):
