@@ -69,7 +69,7 @@ class TaskDatabase(peewee.SqliteDatabase):
     def execute_sql(self, sql: str, params: Any = None, *rest: Any) -> Any:
         """Execute a statement when it is this thread's turn."""
         with self.turn:
-            return super().execute_sql(sql, params, *rest)
+            return super().execute_sql(sql, params, *rest)  # type: ignore[no-untyped-call]
 
     def atomic(self, *arguments: Any, **keywords: Any) -> Any:
         """Begin a transaction, or a savepoint within one."""

@@ -74,6 +74,8 @@ class Subtask(peewee.Model):
     status = EnumField(SubtaskStatus, default=SubtaskStatus.default, null=True, index=True)
 
     class Meta:
+        """Where it is kept."""
+
         database = current
         table_name = "subtask"
 
@@ -85,6 +87,8 @@ class Part(peewee.Model):
     subtask = peewee.ForeignKeyField(Subtask, null=True, backref="parts")
 
     class Meta:
+        """Where it is kept."""
+
         database = current
         table_name = "part"
 
@@ -135,7 +139,7 @@ class DBTaskManager(TaskManager):
                 subtask.status.in_(_RUNNING)
             ).execute()
 
-    def get_part(self, part_num: int) -> Any | None:
+    def get_part(self, part_num: int) -> Any:
         """Look up a part; None if there is no such number.
 
         Its fields may be changed and its ``save()`` be called.
@@ -147,7 +151,7 @@ class DBTaskManager(TaskManager):
         found = self.get_subtask(subtask_id)
         return None if found is None else found.part_id
 
-    def get_subtask(self, subtask_id: str) -> Any | None:
+    def get_subtask(self, subtask_id: str) -> Any:
         """Look up a subtask; None if there is none."""
         return self._subtask.get_or_none(self._subtask.id == subtask_id)
 
@@ -244,4 +248,5 @@ def _subclass(model: type[M], database: TaskDatabase) -> type[M]:
     known: Any = model
     meta = type("Meta", (), {"database": database, "table_name": known._meta.table_name})  # noqa: SLF001
     names = {"__module__": model.__module__, "__doc__": model.__doc__, "Meta": meta}
-    return type(model)(model.__name__, (model,), names)
+    made: type[M] = type(known)(model.__name__, (model,), names)
+    return made

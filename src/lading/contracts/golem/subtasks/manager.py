@@ -25,7 +25,7 @@ class TaskManager(ABC):
         """Abort every subtask that is computed or verified."""
 
     @abstractmethod
-    def get_part(self, part_num: int) -> Any | None:
+    def get_part(self, part_num: int) -> Any:
         """Look up a part; None if there is no such number."""
 
     @abstractmethod
@@ -33,7 +33,7 @@ class TaskManager(ABC):
         """Which part a subtask computes; None if there is no such subtask."""
 
     @abstractmethod
-    def get_subtask(self, subtask_id: str) -> Any | None:
+    def get_subtask(self, subtask_id: str) -> Any:
         """Look up a subtask; None if there is none."""
 
     @abstractmethod
