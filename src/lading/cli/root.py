@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib import import_module
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import typer
 import typer.core
@@ -11,7 +12,7 @@ import typer.main
 
 from lading.cli.failures import guarded
 
-__all__ = ["COMMANDS", "app"]
+__all__ = ["COMMANDS", "LazyGroup", "app"]
 
 COMMANDS = {
     "serve": ("serve", "Serve task containers to others: the executor."),
@@ -26,6 +27,7 @@ COMMANDS = {
     "inspect": ("runs", "Show all that is known of a run."),
     "stop": ("removal", "Stop runs: their containers end and are removed."),
     "rm": ("removal", "Remove containers that nobody watches any more."),
+    "golem": ("golem", "Compute a task of a Golem application over many nodes."),
     "migrate": ("migrate", "Make a processing-container of a legacy container."),
     "doctor": ("doctor", "Say what works on this machine, what doesn't, and what to do."),
     "version": ("about", "Show the version."),
@@ -55,11 +57,13 @@ class LazyCommand(typer.core.TyperCommand):
 
 
 class LazyGroup(typer.core.TyperGroup):
-    """All commands, in the order of :data:`COMMANDS`."""
+    """Commands in the order of a table such as :data:`COMMANDS`."""
+
+    table: ClassVar[Mapping[str, tuple[str, str]]] = COMMANDS
 
     def __init__(self, **attributes: Any) -> None:
         super().__init__(**attributes)
-        for name, (module, summary) in COMMANDS.items():
+        for name, (module, summary) in self.table.items():
             self.add_command(LazyCommand(name, module, summary))
 
     def list_commands(self, _ctx: Any) -> list[str]:
