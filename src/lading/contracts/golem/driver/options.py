@@ -70,6 +70,22 @@ class DriverOptions:
         "How results of replicas are judged: bytes, those that are equal agree; or verify, the "
         "application's own Verify is asked for each different one until it accepts one.",
     )
+    memory: str | None = knob(
+        None,
+        "Memory that each provider may use, as 256Mi or 2g; at least what the application asks "
+        "for. Default: no limit.",
+        metavar="SIZE",
+    )
+    cpu: str | None = knob(
+        None, "Cores that each provider may use, as 0.5 or 500m. Default: no limit.",
+        metavar="CORES",
+    )  # fmt: skip
+    network: bool = knob(
+        True, "Whether the application's containers have the engine's usual network, or none."
+    )
+    runtime: str | None = knob(
+        None, "OCI runtime that the engine has, as runsc or kata.", metavar="NAME"
+    )
 
     def __post_init__(self) -> None:
         for flag, number, least in (
