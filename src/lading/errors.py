@@ -34,6 +34,7 @@
     │   ├── ContainerLost           70  502   somebody removed the container meanwhile
     │   ├── AppError                70  502   an application's handler raised, or broke its contract
     │   │   └── AppGone             70  502   ... it ended in the middle of a call
+    │   │       └── AppShutDown     70  502   ... since it was told to
     │   └── GolemTaskFailed         70  502   a task of many subtasks can't be finished
     ├── CapacityError               75  503
     │   ├── TooLarge                65  422   asks for more than there will ever be
@@ -56,6 +57,7 @@ from typing import ClassVar
 __all__ = [
     "AppError",
     "AppGone",
+    "AppShutDown",
     "BuildFailed",
     "CapacityError",
     "ConfigError",
@@ -437,6 +439,10 @@ class AppError(RunError):
 
 class AppGone(AppError):
     """The connection to a Golem application, or its container, ended in the middle of a call."""
+
+
+class AppShutDown(AppGone):
+    """A Golem application was told to end by the same client, in the middle of a call."""
 
 
 class GolemTaskFailed(RunError):

@@ -80,7 +80,7 @@ class ProviderTaskDir(_Path):
         return Path(self, constants.SUBTASK_INPUTS_DIR)
 
     def subtask_dir(self, subtask_id: str) -> Path:
-        """Where the application works on one subtask; it makes this directory itself."""
+        """Where the application works on one subtask; it is there when Compute comes."""
         return Path(self, subtask_id)
 
     def prepare(self) -> None:
