@@ -1,0 +1,1 @@
+"""A fractal, rendered tile by tile."""

@@ -1,0 +1,1 @@
+"""The Game of Life, computed strip by strip."""
