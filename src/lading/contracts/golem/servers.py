@@ -17,6 +17,7 @@ import grpc
 import grpc.aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
+from lading.contracts.golem.constants import SERVER_CERT_FILE, SERVER_KEY_FILE
 from lading.contracts.golem.directories import ProviderTaskDir, RequestorDir, RequestorTaskDir
 from lading.contracts.golem.handlers import (
     AppLifecycleHandler,
@@ -25,7 +26,6 @@ from lading.contracts.golem.handlers import (
 )
 from lading.contracts.golem.proto import golem_task_api_pb2 as messages
 from lading.contracts.golem.reflection import Reflection
-from lading.contracts.golem.tls import server_credentials
 from lading.errors import InputError
 
 __all__ = ["ProviderServer", "RequestorServer"]
@@ -111,7 +111,7 @@ class AppServer:
     async def start(self, address: str) -> None:
         """Begin to answer calls; see :meth:`serve`."""
         await self._lifecycle.on_before_startup()
-        credentials = await asyncio.to_thread(server_credentials, self.work_dir)
+        credentials = await asyncio.to_thread(_credentials, self.work_dir)
         server = grpc.aio.server(options=_OPTIONS)
         full_name = f"{messages.DESCRIPTOR.package}.{self.service}"
         server.add_generic_rpc_handlers(
@@ -391,6 +391,16 @@ class ProviderServer(AppServer):
     ) -> messages.RunBenchmarkReply:
         score = await self._handler.run_benchmark(self.work_dir)
         return messages.RunBenchmarkReply(score=score)
+
+
+def _credentials(work_dir: Path) -> grpc.ServerCredentials | None:
+    """Return what TLS needs, where the work directory has some of it."""
+    if not any((work_dir / name).exists() for name in (SERVER_KEY_FILE, SERVER_CERT_FILE)):
+        return None
+    # Hardly any application has it, and every start of a provider would pay for it.
+    from lading.contracts.golem.tls import server_credentials  # noqa: PLC0415
+
+    return server_credentials(work_dir)
 
 
 def _text_of(error: Exception) -> str:

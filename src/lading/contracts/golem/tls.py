@@ -83,13 +83,13 @@ class ClientTls:
         return grpc.ssl_channel_credentials(self.server_certificate, self.key, self.certificate)
 
 
-def server_credentials(work_dir: Path) -> grpc.ServerCredentials | None:
-    """Return an application's credentials; None where its directory has none.
+def server_credentials(work_dir: Path) -> grpc.ServerCredentials:
+    """Read an application's credentials.
 
     Parameters
     ----------
     work_dir : Path
-        Holds all three files of the application's side, or neither key nor certificate.
+        Holds all three files of the application's side.
 
     Raises
     ------
@@ -99,8 +99,6 @@ def server_credentials(work_dir: Path) -> grpc.ServerCredentials | None:
     key, certificate, client = (
         work_dir / name for name in (SERVER_KEY_FILE, SERVER_CERT_FILE, CLIENT_CERT_FILE)
     )
-    if not key.exists() and not certificate.exists():
-        return None
     import grpc  # noqa: PLC0415  # heavy
 
     pair = (_read(key), _read(certificate))
