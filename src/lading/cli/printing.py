@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Live",
+    "LiveBlock",
     "OutputClosed",
     "be_quiet",
     "detail",
@@ -250,7 +251,7 @@ def log_to_stderr() -> None:
 class _Lines:
     """Which line of the terminal moves now, and whether a container has begun one."""
 
-    live: Live | None = None
+    live: Live | LiveBlock | None = None
     unfinished = False
 
     @classmethod
@@ -326,6 +327,44 @@ class Live:
 
     def __exit__(self, *exc: object) -> None:
         self.clear()
+
+
+class LiveBlock:
+    """Several lines that move where a person looks; who else has them says it in plain lines."""
+
+    def __init__(self) -> None:
+        self._moves = _looked_at(sys.stderr)
+        self._height = 0
+
+    @property
+    def moves(self) -> bool:
+        """Whether a person looks."""
+        return self._moves and not _state["quiet"]
+
+    def __call__(self, lines: Sequence[str]) -> None:
+        """Show these instead of those before."""
+        if not self.moves or _Lines.unfinished or not lines:
+            return
+        size = os.get_terminal_size(sys.stderr.fileno())
+        shown = [
+            _paint(_clean(text).replace("\n", " ")[: (size.columns or 80) - 1], _DIM, sys.stderr)
+            for text in lines[: max(1, (size.lines or 24) - 1)]
+        ]
+        if _Lines.live is not self:
+            _Lines.end_live()
+        text = self._wiped() + "\n".join(shown)
+        _Lines.live, self._height = self, len(shown)
+        _write(sys.stderr.buffer, _encode(text))
+
+    def clear(self) -> None:
+        """Take the lines away."""
+        if _Lines.live is self:
+            _Lines.live = None
+            _write(sys.stderr.buffer, _encode(self._wiped()))
+
+    def _wiped(self) -> str:
+        height, self._height = self._height, 0
+        return "\r\x1b[K" + "\x1b[1A\x1b[K" * (height - 1)
 
 
 def layers(live: Live) -> Callable[[PullStatus], None]:

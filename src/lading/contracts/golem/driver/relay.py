@@ -242,5 +242,5 @@ def _make_folder() -> Path:
     folder = tempfile.mkdtemp(prefix="lading-g-")
     if len(os.fsencode(folder)) + 2 > _LONGEST_PATH:
         Path(folder).rmdir()
-        folder = tempfile.mkdtemp(prefix="lading-g-", dir="/tmp")  # noqa: S108 - 0700, and its name is new
+        folder = tempfile.mkdtemp(prefix="lading-g-", dir="/tmp")
     return Path(folder)

@@ -1,0 +1,279 @@
+"""A container that serves the Golem Task API, started and reached the same way for both sides."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+from lading.contracts.golem import CONTRACT
+from lading.contracts.golem.constants import PROVIDER_PORT, REQUESTOR_PORT, WORK_DIR
+from lading.contracts.golem.driver.relay import Relay
+from lading.engine import ContainerSpec, Gpu, Limits, Mount, Network
+from lading.engine.shield import to_the_end
+from lading.errors import NotReady
+from lading.run.kept_logs import KeptLog
+from lading.run.lifecycle import start
+from lading.run.records import Kind, Run, RunState, new_id
+from lading.units import MIB, format_seconds
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from lading.engine import Engine, EngineInfo, ImageInfo
+    from lading.errors import LadingError
+    from lading.run.lifecycle import Running
+    from lading.run.ownership import Owner
+    from lading.run.records import Records
+
+__all__ = ["AppContainer", "Circumstances", "Place"]
+
+T = TypeVar("T")
+
+_PIDS = 4096
+"""Processes: enough for any app, too few for a fork bomb."""
+_START_SECONDS = 60.0
+"""From a container's start until its port listens: an app may have much to import."""
+_PORTS = {"requestor": REQUESTOR_PORT, "provider": PROVIDER_PORT}
+
+
+@dataclass(frozen=True, slots=True)
+class Circumstances:
+    """How an application's containers are run, beyond what it says itself.
+
+    Parameters
+    ----------
+    network : bool
+        Whether they have the engine's usual network; without it, they reach nothing.
+    memory : int or None
+        Bytes that a provider may use at the most; raised to what the application asks for. None: no
+        limit.
+    cpus : float or None
+        Cores that a provider may use at the most; None: no limit.
+    runtime : str or None
+        OCI runtime by the name that the engine has it under.
+    """
+
+    network: bool = True
+    memory: int | None = None
+    cpus: float | None = None
+    runtime: str | None = None
+
+    def limits(self, min_memory_mib: float) -> Limits:
+        """Say what a provider may use, which is never less than the application asks for."""
+        memory = self.memory
+        if memory is not None:
+            memory = max(memory, int(min_memory_mib * MIB))
+        return Limits(self.cpus, memory, _PIDS)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where containers are made, and for whom.
+
+    Parameters
+    ----------
+    engine : Engine
+    info : EngineInfo
+        Of the engine.
+    owner : Owner
+    records : Records or None
+        Where runs are written down; None: nowhere.
+    circumstances : Circumstances
+    """
+
+    engine: Engine
+    info: EngineInfo
+    owner: Owner
+    records: Records | None
+    circumstances: Circumstances = Circumstances()
+
+    @property
+    def user(self) -> str:
+        """As whom an app runs: files that it makes must be its user's.
+
+        On a rootless engine the container's root is whoever runs the engine.
+        """
+        return "0" if self.info.rootless else f"{os.getuid()}:{os.getgid()}"
+
+
+class AppContainer:
+    """An application's container that runs, and the address of its port; see :meth:`start`.
+
+    Attributes
+    ----------
+    running : Running
+    """
+
+    def __init__(self, running: Running, relay: Relay, log: KeptLog | None) -> None:
+        self.running = running
+        self._relay = relay
+        self._log = log
+
+    @classmethod
+    async def start(
+        cls,
+        place: Place,
+        image: ImageInfo,
+        side: str,
+        directory: Path,
+        *,
+        name: str,
+        detail: dict[str, Any],
+        limits: Limits | None = None,
+        memory_request: int | None = None,
+        gpus: tuple[str, ...] = (),
+    ) -> Self:
+        """Start it; leaves nothing behind if that fails or is cancelled.
+
+        Parameters
+        ----------
+        place : Place
+        image : ImageInfo
+            One that the engine has; its entrypoint is the app.
+        side : str
+            ``requestor`` or ``provider``.
+        directory : Path
+            Its work directory.
+        name : str
+            What errors and records call it.
+        detail : dict
+            What its record tells besides.
+        limits : Limits or None
+            None: only that of processes.
+        memory_request : int or None
+            Bytes that it should get when others want memory as well.
+        gpus : tuple of str
+            Devices that are lent to it.
+
+        Raises
+        ------
+        EngineError
+            The engine refused.
+        RecordError
+            It can't be written down, so it is not begun.
+        """
+        limits = limits or Limits(pids=_PIDS)
+        port = _PORTS[side]
+        spec = ContainerSpec(
+            image=image.id,
+            args=(side, str(port)),
+            labels={
+                **place.owner.labels(),
+                "lading.contract": CONTRACT,
+                "lading.task": str(detail.get("task", name)),
+                "lading.golem.side": side,
+            },
+            mounts=(Mount(str(directory.absolute()), f"/{WORK_DIR}", read_only=False),),
+            gpus=Gpu(gpus) if gpus else None,
+            limits=limits,
+            requests=Limits(memory=memory_request),
+            network=Network.DEFAULT if place.circumstances.network else Network.NONE,
+            ports=(port,),
+            runtime=place.circumstances.runtime,
+            user=place.user,
+            sealed=True,
+        )
+        run = Run(
+            id=new_id(),
+            kind=Kind.CONTAINER,
+            contract=CONTRACT,
+            owner=place.owner.id,
+            name=name,
+            image=detail.get("image", image.id),
+            image_id=image.id,
+            cpus=limits.cpus,
+            memory=limits.memory,
+            detail=json.dumps({**detail, "side": side}),
+        )
+        log = None
+        if place.records is not None:
+            log = await KeptLog.open(place.records.path.parent, run.id)
+        try:
+            running = await start(
+                place.engine,
+                spec,
+                records=place.records,
+                run=run,
+                on_log=log.write if log is not None else None,
+            )
+        except BaseException:
+            if log is not None:
+                await log.close()
+            raise
+        it = cls(running, Relay(lambda: running.connect(port)), log)
+        try:
+            await it._relay.__aenter__()
+        except BaseException:
+            await it.close(state=RunState.FAILED)
+            raise
+        return it
+
+    @property
+    def target(self) -> str:
+        """What gRPC connects to."""
+        return self._relay.target
+
+    async def until_listening(self) -> None:
+        """Wait until its port accepts connections.
+
+        Raises
+        ------
+        NotReady
+            It takes too long.
+        RunError
+            It ended before.
+        """
+        try:
+            async with asyncio.timeout(_START_SECONDS):
+                await self.while_it_runs(self._relay.until_listening())
+        except TimeoutError:
+            raise NotReady(
+                f"{self.running.task} is not ready: nothing listens on its port after "
+                f"{format_seconds(_START_SECONDS)}",
+                logs=self.running.tail.tail(),
+                fix="see its log",
+            ) from None
+
+    async def while_it_runs(self, call: Coroutine[Any, Any, T]) -> T:
+        """Await something of it, and give up as soon as it has ended.
+
+        Raises
+        ------
+        RunError
+            It has ended: why.
+        """
+        asked: asyncio.Task[T] = asyncio.ensure_future(call)
+        either: set[asyncio.Future[Any]] = {asked, self.running.exited}
+        try:
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            if asked.done():
+                return asked.result()
+        finally:
+            if not asked.done():
+                asked.cancel()
+                await asyncio.wait({asked})
+        why = await self.why()
+        assert why is not None
+        raise why
+
+    async def why(self) -> LadingError | None:
+        """Say why it has ended, if it has or does in this moment."""
+        return await self.running.explain()
+
+    async def close(self, *, state: RunState | None = None, error: str = "") -> None:
+        """Remove it; not to be cancelled."""
+        await to_the_end(self._close(state, error))
+
+    async def _close(self, state: RunState | None, error: str) -> None:
+        try:
+            await self._relay.close()
+        finally:
+            try:
+                await self.running.close(state=state, error=error)
+            finally:
+                if self._log is not None:
+                    await self._log.close()

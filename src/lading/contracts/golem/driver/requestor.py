@@ -1,0 +1,221 @@
+"""The requestor's application in its long-lived container: called, watched, and brought back."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+from lading.contracts.golem.driver.container import AppContainer, Place
+from lading.engine.shield import to_the_end
+from lading.errors import AppError, AppGone, LadingError, RunError
+from lading.run.records import RunState
+
+if TYPE_CHECKING:
+    from lading.contracts.golem.clients import RequestorAppClient
+    from lading.contracts.golem.structs import Subtask, Task, VerifyResult
+    from lading.engine import ImageInfo
+
+__all__ = ["RequestorApp"]
+
+T = TypeVar("T")
+
+_SHUTDOWN_SECONDS = 10.0
+"""That an app has to end after Shutdown was answered."""
+
+
+class RequestorApp:
+    """A requestor's application; ``async with RequestorApp(...) as app`` starts and removes it.
+
+    Its calls are those of :class:`~lading.contracts.golem.clients.RequestorCalls`. Each that meets
+    an app whose container has ended raises :class:`~lading.errors.AppGone` at once, with why.
+
+    Parameters
+    ----------
+    place : Place
+    image : ImageInfo
+        One that the engine has.
+    work_dir : Path
+        Its work directory; it exists.
+    name : str
+        What errors and records call it.
+    detail : dict
+        What its record tells besides: ``task`` and ``image``, as people call them.
+    gpus : tuple of str
+        Devices that are lent to it.
+    on_restart : callable or None
+        Awaited after each :meth:`revive`.
+    """
+
+    def __init__(
+        self,
+        place: Place,
+        image: ImageInfo,
+        work_dir: Path,
+        *,
+        name: str,
+        detail: dict[str, Any] | None = None,
+        gpus: tuple[str, ...] = (),
+        on_restart: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        self.on_restart = on_restart
+        self._place = place
+        self._image = image
+        self._work_dir = work_dir
+        self._name = name
+        self._detail = detail or {}
+        self._gpus = gpus
+        self._container: AppContainer | None = None
+        self._client: RequestorAppClient | None = None
+        self._ended_well = False
+
+    async def __aenter__(self) -> Self:
+        """Start it, and wait until it serves.
+
+        Raises
+        ------
+        RunError
+            It did not become ready, or ended.
+        EngineError
+            The engine refused.
+        """
+        await self._start()
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Remove it, whatever it does."""
+        await to_the_end(self._remove())
+
+    async def revive(self) -> None:
+        """Start it anew on the same work directory, in place of the one that died.
+
+        Raises
+        ------
+        RunError
+            It did not become ready, or ended.
+        EngineError
+            The engine refused.
+        """
+        await to_the_end(self._remove())
+        await self._start()
+        if self.on_restart is not None:
+            await self.on_restart()
+
+    # The calls.
+
+    async def create_task(
+        self, task_id: str, max_subtasks_count: int, task_params: dict[str, Any]
+    ) -> Task:
+        """Begin a task."""
+        return await self._call(
+            "CreateTask",
+            lambda client: client.create_task(task_id, max_subtasks_count, task_params),
+        )
+
+    async def has_pending_subtasks(self, task_id: str) -> bool:
+        """Ask whether there is work to hand out."""
+        return await self._call(
+            "HasPendingSubtasks", lambda client: client.has_pending_subtasks(task_id)
+        )
+
+    async def next_subtask(
+        self, task_id: str, subtask_id: str, opaque_node_id: str
+    ) -> Subtask | None:
+        """Ask for a piece of work; None: this node gets nothing."""
+        return await self._call(
+            "NextSubtask", lambda client: client.next_subtask(task_id, subtask_id, opaque_node_id)
+        )
+
+    async def verify(self, task_id: str, subtask_id: str) -> tuple[VerifyResult, str | None]:
+        """Ask for the verdict on a result, and why."""
+        return await self._call("Verify", lambda client: client.verify(task_id, subtask_id))
+
+    async def discard_subtasks(self, task_id: str, subtask_ids: list[str]) -> list[str]:
+        """Have results forgotten; return the ids of all that are gone with them."""
+        return await self._call(
+            "DiscardSubtasks", lambda client: client.discard_subtasks(task_id, subtask_ids)
+        )
+
+    async def run_benchmark(self) -> float:
+        """Ask how fast the machine is."""
+        return await self._call("RunBenchmark", lambda client: client.run_benchmark())
+
+    async def abort_task(self, task_id: str) -> None:
+        """Give a task up."""
+        await self._call("AbortTask", lambda client: client.abort_task(task_id))
+
+    async def abort_subtask(self, task_id: str, subtask_id: str) -> None:
+        """Give a subtask up."""
+        await self._call("AbortSubtask", lambda client: client.abort_subtask(task_id, subtask_id))
+
+    async def shutdown(self) -> None:
+        """Ask it to end, and wait until it has, for ten seconds at the most."""
+        with contextlib.suppress(AppGone):  # some end before they answer
+            await self._call("Shutdown", lambda client: client.shutdown())
+        if self._container is not None:
+            exited = self._container.running.exited
+            await asyncio.wait({exited}, timeout=_SHUTDOWN_SECONDS)
+            self._ended_well = True
+        await to_the_end(self._remove())
+
+    # Inside.
+
+    async def _call(self, name: str, ask: Callable[[RequestorAppClient], Awaitable[T]]) -> T:
+        container, client = self._container, self._client
+        if container is None or client is None:
+            raise AppGone(name, "UNAVAILABLE", f"{self._name} does not run")
+
+        async def asked() -> T:
+            return await ask(client)
+
+        try:
+            return await container.while_it_runs(asked())
+        except AppGone as error:
+            why = await container.why()
+            raise self._gone(name, why or error) from error
+        except AppError:
+            raise
+        except RunError as error:
+            raise self._gone(name, error) from error
+
+    def _gone(self, call: str, why: LadingError) -> AppGone:
+        text = why.text if isinstance(why, AppError) else why.message
+        logs = why.logs if isinstance(why, RunError) else ""
+        return AppGone(call, "UNAVAILABLE", text, logs=logs, fix=why.fix)
+
+    async def _start(self) -> None:
+        from lading.contracts.golem.clients import RequestorAppClient  # noqa: PLC0415 - grpc
+
+        self._ended_well = False
+        self._container = container = await AppContainer.start(
+            self._place,
+            self._image,
+            "requestor",
+            self._work_dir,
+            name=self._name,
+            detail=self._detail,
+            gpus=self._gpus,
+        )
+        try:
+            await container.until_listening()
+            self._client = await container.while_it_runs(
+                RequestorAppClient.connect(container.target)
+            )
+        except BaseException as error:
+            message = error.message if isinstance(error, LadingError) else ""
+            await to_the_end(self._remove(message))
+            raise
+
+    async def _remove(self, error: str = "") -> None:
+        client, self._client = self._client, None
+        container, self._container = self._container, None
+        try:
+            if client is not None:
+                await client.close()
+        finally:
+            if container is not None:
+                # One that had to be killed after its Shutdown has done its work all the same.
+                state = RunState.SUCCEEDED if self._ended_well else None
+                await container.close(state=RunState.FAILED if error else state, error=error)
