@@ -84,9 +84,13 @@ def command_help() -> str:
     """Write what each command says with ``--help``."""
     os.environ.update(COLUMNS="92", TERMINAL_WIDTH="92", NO_COLOR="1")
     parts = []
-    for name in ("", *commands()):
+    names = [""]
+    for name, command in commands().items():
+        inner = [f"{name} {part}" for part in getattr(command, "commands", ())]
+        names += [name, *inner]
+    for name in names:
         text = io.StringIO()
-        words = [name] if name else []
+        words = name.split()
         with redirect_stdout(text):
             get_group(app).main([*words, "--help"], prog_name="lading", standalone_mode=False)
         title = f"lading {name}".strip()

@@ -13,13 +13,18 @@ from pathlib import Path
 import pytest
 from typer.main import get_group
 
+from lading.cli.golem import COMMANDS as GOLEM
+from lading.cli.golem import golem
 from lading.cli.root import COMMANDS, app
 
 HEAVY = {
     "asyncio",
     "fastapi",
+    "google.protobuf",
+    "grpc",
     "httptools",
     "lading.contracts.meca.options",
+    "peewee",
     "prometheus_client",
     "psutil",
     "pydantic",
@@ -77,6 +82,14 @@ def test_a_commands_help_loads_no_library_of_servers() -> None:
         assert not modules & (HEAVY - {"asyncio", "ssl"}), name
 
 
+@pytest.mark.parametrize("name", ["", *GOLEM])
+def test_the_group_of_commands_is_as_lazy(name: str) -> None:
+    modules = loaded(CALL, "golem", *([name] if name else []), "--help")
+    assert not modules & (HEAVY - {"asyncio", "sqlite3", "ssl"}), name
+    homes = {f"lading.cli.{module}" for module, _ in GOLEM.values()}
+    assert name or not modules & homes
+
+
 def test_texts_and_numbers_on_the_command_line_load_no_pydantic() -> None:
     words = ["run", "./nowhere", "--timeout", "3", "--build-arg", "A=1", "--no-network"]
     modules = loaded("import lading.cli.root as r; r.app(standalone_mode=False)", *words)
@@ -96,9 +109,11 @@ def test_a_schema_is_shown_without_pydantic() -> None:
     assert not loaded(CALL, "schema", "pc") & HEAVY
 
 
-@pytest.mark.parametrize("name", COMMANDS)
-def test_the_summary_is_the_first_line_of_the_commands_own_help(name: str) -> None:
-    module, summary = COMMANDS[name]
+@pytest.mark.parametrize(("table", "name"), [(t, n) for t in (COMMANDS, GOLEM) for n in t])
+def test_the_summary_is_the_first_line_of_the_commands_own_help(
+    table: dict[str, tuple[str, str]], name: str
+) -> None:
+    module, summary = table[name]
     command = get_group(import_module(f"lading.cli.{module}").commands).commands[name]
     assert command.callback is not None
     assert (inspect.getdoc(command.callback) or "").splitlines()[0] == summary
@@ -106,6 +121,7 @@ def test_the_summary_is_the_first_line_of_the_commands_own_help(name: str) -> No
 
 def test_completion_knows_the_commands_and_their_flags() -> None:
     assert set(get_group(app).commands) == set(COMMANDS)
+    assert set(get_group(golem).commands) == set(GOLEM)
 
     def complete(words: str, at: int) -> list[str]:
         done = subprocess.run(
@@ -124,3 +140,5 @@ def test_completion_knows_the_commands_and_their_flags() -> None:
 
     assert complete("lading r", 1) == ["run", "rm"]
     assert "--no-token" in complete("lading serve --no-t", 2)
+    assert complete("lading golem r", 2) == ["run", "resume"]
+    assert "--replicas" in complete("lading golem run --rep", 3)
