@@ -12,14 +12,23 @@ from lading.errors import InputError
 __all__ = ["read_app", "read_params"]
 
 
-def read_app(given: str) -> AppReference:
-    """Read which application is meant: an image, or a definition file.
+def read_app(given: str, tag: str = "") -> AppReference:
+    """Read which application is meant: an image, a definition file, or a folder to build.
 
     Raises
     ------
     FileInvalid
         It is no definition; with everything that is wrong.
     """
+    if Path(given).is_dir():
+        from lading.run.build_context import trial_tag  # noqa: PLC0415
+
+        folder = Path(given).resolve()
+        return AppReference(folder.name, tag or trial_tag(folder.name))
+    if tag:
+        raise InputError(
+            "--tag", f"names the image of a folder that is built, and {given!r} is none"
+        )
     if not given.endswith(".json") and not Path(given).is_file():
         return AppReference(given, given)
     from lading.contracts.golem.appdefs import read_app_definition  # noqa: PLC0415

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lading.cli import loop, printing
+from lading.cli.images import build
 from lading.cli.knobs import Given, engine_options, flags
-from lading.cli.run_options import Pull
+from lading.cli.run_options import Pull, pairs
 from lading.contracts.golem.driver.options import DriverOptions
 from lading.errors import GolemTaskFailed, InputError, LadingError
 from lading.settings import EngineOptions, state_directory
@@ -43,7 +44,8 @@ def run(
     app: Annotated[
         str,
         typer.Argument(
-            metavar="IMAGE|APP.json", help="The application: its image, or its definition file."
+            metavar="FOLDER|IMAGE|APP.json",
+            help="The application: a folder to build, its image, or its definition file.",
         ),
     ],
     output: Annotated[
@@ -71,6 +73,17 @@ def run(
             "repeated.",
         ),
     ] = None,
+    tag: Annotated[
+        str, typer.Option("--tag", metavar="NAME", help="Name of the image that a folder becomes.")
+    ] = "",
+    build_arg: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--build-arg",
+            metavar="KEY=VALUE",
+            help="Argument of the folder's Dockerfile; may be repeated.",
+        ),
+    ] = None,
     pull: PullOption = Pull.MISSING,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
@@ -91,14 +104,16 @@ def run(
     if quiet:
         printing.be_quiet()
     assignment = Assignment(
-        app=read_app(app),
+        app=read_app(app, tag),
         params=read_params(params),
         resources=tuple(Path(given).absolute() for given in resources or ()),
         output=Path(output).absolute(),
         options=DriverOptions(**driver),
     )
     options = engine_options(engine)
-    _end(lambda: _run(assignment, options, pull), as_json=as_json)
+    folder = Path(app) if Path(app).is_dir() else None
+    build_args = pairs("--build-arg", "KEY=VALUE", tuple(build_arg or ()))
+    _end(lambda: _run(assignment, options, pull, folder, build_args), as_json=as_json)
 
 
 @commands.command()
@@ -106,9 +121,7 @@ def run(
 @flags(DriverOptions, into="driver")
 def resume(
     *,
-    task: Annotated[
-        str, typer.Argument(metavar="TASK", help="The beginning of a task's id.")
-    ],
+    task: Annotated[str, typer.Argument(metavar="TASK", help="The beginning of a task's id.")],
     pull: PullOption = Pull.MISSING,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
@@ -176,7 +189,11 @@ def _end(main: _Main, *, as_json: bool) -> None:
 
 
 async def _run(
-    assignment: Assignment, options: EngineOptions, pull: Pull
+    assignment: Assignment,
+    options: EngineOptions,
+    pull: Pull,
+    folder: Path | None,
+    build_args: dict[str, str],
 ) -> tuple[TaskOutcome, Assignment]:
     from lading.cli.golem_session import session  # noqa: PLC0415
     from lading.cli.golem_shown import Shown  # noqa: PLC0415
@@ -188,6 +205,8 @@ async def _run(
 
     await check_assignment(assignment)
     async with session(options, pull) as here:
+        if folder is not None:
+            await build(here.engine, folder, tag=assignment.app.image, args=build_args, labels={})
         shown = Shown()
         home = task_home(here.state, assignment.task_id)
         place = await here.place(assignment.options)

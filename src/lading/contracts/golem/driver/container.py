@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -126,6 +126,7 @@ class AppContainer:
         limits: Limits | None = None,
         memory_request: int | None = None,
         gpus: tuple[str, ...] = (),
+        env: Mapping[str, str] | None = None,
     ) -> Self:
         """Start it; leaves nothing behind if that fails or is cancelled.
 
@@ -148,6 +149,8 @@ class AppContainer:
             Bytes that it should get when others want memory as well.
         gpus : tuple of str
             Devices that are lent to it.
+        env : mapping or None
+            Variables that it gets besides its image's.
 
         Raises
         ------
@@ -161,6 +164,7 @@ class AppContainer:
         spec = ContainerSpec(
             image=image.id,
             args=(side, str(port)),
+            env=env or {},
             labels={
                 **place.owner.labels(),
                 "lading.contract": CONTRACT,

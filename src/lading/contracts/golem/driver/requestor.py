@@ -18,10 +18,13 @@ if TYPE_CHECKING:
     from lading.contracts.golem.structs import Subtask, Task, VerifyResult
     from lading.engine import ImageInfo
 
-__all__ = ["RequestorApp"]
+__all__ = ["IMAGE_VARIABLE", "RequestorApp"]
 
 T = TypeVar("T")
 
+IMAGE_VARIABLE = "LADING_APP_IMAGE"
+"""By which a requestor's side learns what its image is called, always with a tag: nothing in an
+image says so, and most applications answer ``CreateTask`` with their own image."""
 _SHUTDOWN_SECONDS = 10.0
 """That an app has to end after Shutdown was answered."""
 
@@ -197,6 +200,7 @@ class RequestorApp:
             name=self._name,
             detail=self._detail,
             gpus=self._gpus,
+            env={IMAGE_VARIABLE: _tagged(self._detail.get("image", self._image.id))},
         )
         try:
             await container.until_listening()
@@ -219,3 +223,8 @@ class RequestorApp:
                 # One that had to be killed after its Shutdown has done its work all the same.
                 state = RunState.SUCCEEDED if self._ended_well else None
                 await container.close(state=RunState.FAILED if error else state, error=error)
+
+
+def _tagged(name: str) -> str:
+    """Write the tag that a name means; a digest stands in its place."""
+    return name if ":" in name.rpartition("/")[2] else f"{name}:latest"
