@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -69,13 +70,24 @@ class Executor:
             pool.shutdown(wait=False, cancel_futures=True)
 
     @classmethod
-    async def wait_for_shutdown(cls) -> None:
-        """Tell running work to end, and wait until it has."""
+    async def wait_for_shutdown(cls, timeout: float | None = None) -> None:
+        """Tell running work to end, and wait until it has, `timeout` seconds at most."""
         cls.request_shutdown()
         # From a copy: a future leaves the set when it is done. Errors belong to who called `run`.
         running = [asyncio.wrap_future(future) for future in tuple(cls._running)]
         if running:
-            await asyncio.wait(running)
-            for future in running:
+            done, _ = await asyncio.wait(running, timeout=timeout)
+            for future in done:
                 if not future.cancelled():
                     future.exception()
+
+    @classmethod
+    def _begin_in_a_fork(cls) -> None:
+        """Forget what the parent runs: its threads are not here."""
+        cls._lock = threading.Lock()
+        cls._pool = None
+        cls._running = set()
+        cls._stopping = threading.Event()
+
+
+os.register_at_fork(after_in_child=Executor._begin_in_a_fork)  # noqa: SLF001 - it is here that it belongs
