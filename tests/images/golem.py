@@ -43,7 +43,8 @@ ARG BASE
 FROM ${BASE}
 COPY . /tmp/lading
 RUN python3 -m pip wheel --no-deps --no-build-isolation -q -w /tmp/wheel /tmp/lading \\
-    && python3 -m pip install --no-cache-dir --root-user-action=ignore --no-deps -q /tmp/wheel/*.whl \\
+    && python3 -m pip install --no-cache-dir --root-user-action=ignore --no-deps -q \\
+       /tmp/wheel/*.whl \\
     && rm -rf /tmp/lading /tmp/wheel
 """
 
@@ -121,8 +122,7 @@ def _python(docker_host: str) -> str:
     done = subprocess.run(
         [_ROOT / "scripts/base-image"],
         env={**os.environ, "DOCKER_HOST": docker_host},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        capture_output=True,
         text=True,
         check=False,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import enum
 import json
@@ -19,11 +20,13 @@ from lading.cli.golem_run import PullOption
 from lading.cli.knobs import Given, engine_options, flags
 from lading.cli.run_options import Pull
 from lading.contracts.golem.driver.options import DriverOptions
-from lading.errors import InputError
-from lading.settings import EngineOptions, state_directory
+from lading.errors import InputError, TimedOut
+from lading.settings import EngineOptions
+from lading.units import format_seconds
 
 if TYPE_CHECKING:
     from lading.cli.golem_session import Session
+    from lading.contracts.golem.driver.container import Place
     from lading.contracts.golem.driver.journal import AppReference
 
 commands = typer.Typer(rich_markup_mode=None)
@@ -109,7 +112,12 @@ async def _score(
     entry = None if force else known.get(key)
     measured_now = entry is None
     if entry is None:
-        score = await _measure(here, app, options, side, timeout, environment, prerequisites)
+        place = await here.place(options)
+        if side is Side.PROVIDER:
+            where = (environment, prerequisites)
+            score = await _ask_provider(here, app, place, timeout, where)
+        else:
+            score = await _ask_requestor(here, app, place, timeout)
         entry = {"score": score, "when": datetime.now(UTC).isoformat(timespec="seconds")}
         known.put(key, entry)
     return {
@@ -145,36 +153,31 @@ def _prerequisites(app: AppReference) -> tuple[str, dict[str, Any], float | None
     return environment, {"image": image, "tag": tag}, best
 
 
-async def _measure(
+async def _ask_provider(
     here: Session,
     app: AppReference,
-    options: DriverOptions,
-    side: Side,
+    place: Place,
     timeout: float,
-    environment: str,
-    prerequisites: dict[str, Any],
+    environment: tuple[str, dict[str, Any]],
 ) -> float:
-    place = await here.place(options)
+    def waits(_node: int, text: str) -> None:
+        if text:
+            printing.note(text)
+
     with tempfile.TemporaryDirectory(prefix="lading-g-") as folder:
-        if side is Side.PROVIDER:
-            async with here.providers(
-                place, app, lambda _node, text: printing.note(text) if text else None
-            ) as providers:
-                return await providers.benchmark(
-                    environment, prerequisites, Path(folder), deadline=timeout
-                )
-        made = await here.requestor(place, app, Path(folder), "")
-        async with made as requestor:
-            import asyncio  # noqa: PLC0415
+        async with here.providers(place, app, waits) as providers:
+            return await providers.benchmark(*environment, Path(folder), deadline=timeout)
 
-            from lading.errors import TimedOut  # noqa: PLC0415
 
+async def _ask_requestor(here: Session, app: AppReference, place: Place, timeout: float) -> float:
+    with tempfile.TemporaryDirectory(prefix="lading-g-") as folder:
+        async with await here.requestor(place, app, Path(folder), "") as requestor:
             try:
                 async with asyncio.timeout(timeout):
                     score = await requestor.run_benchmark()
             except TimeoutError:
                 raise TimedOut(
-                    f"{app.name}: RunBenchmark was not answered in time",
+                    f"{app.name}: RunBenchmark was not answered within {format_seconds(timeout)}",
                     seconds=timeout,
                     fix="allow it more time with --timeout",
                 ) from None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,7 +21,6 @@ from lading.settings import EngineOptions, state_directory
 
 if TYPE_CHECKING:
     from lading.cli.golem_session import Session
-    from lading.cli.golem_shown import Shown
     from lading.contracts.golem.driver.journal import Assignment, TaskRecord
     from lading.contracts.golem.driver.task import TaskOutcome
 
@@ -228,32 +227,35 @@ async def _resume(
     from lading.contracts.golem.driver.task import resume_task, task_home  # noqa: PLC0415
 
     async with session(options, pull) as here:
-        shown: Shown = Shown()
+        shown = Shown()
         home = task_home(here.state, record.task_id)
         place = await here.place(assignment.options)
-        async with _told(here, record.task_id, home), shown.live():
-            async with contextlib.AsyncExitStack() as stack:
-                app = None
-                if record.state is not TaskState.FINISHING:
-                    made = await here.requestor(place, assignment.app, home, record.task_id)
-                    app = await stack.enter_async_context(made)
-                providers = await stack.enter_async_context(
-                    here.providers(place, assignment.app, shown.waits)
-                )
-                outcome = await resume_task(
-                    app,
-                    providers,
-                    here.journal,
-                    record.task_id,
-                    home=home,
-                    options=assignment.options,
-                    on_event=shown,
-                )
+        async with (
+            _told(here, record.task_id, home),
+            shown.live(),
+            contextlib.AsyncExitStack() as stack,
+        ):
+            app = None
+            if record.state is not TaskState.FINISHING:
+                made = await here.requestor(place, assignment.app, home, record.task_id)
+                app = await stack.enter_async_context(made)
+            providers = await stack.enter_async_context(
+                here.providers(place, assignment.app, shown.waits)
+            )
+            outcome = await resume_task(
+                app,
+                providers,
+                here.journal,
+                record.task_id,
+                home=home,
+                options=assignment.options,
+                on_event=shown,
+            )
     return outcome, assignment
 
 
 @contextlib.asynccontextmanager
-async def _told(here: Session, task_id: str, home: Path):  # type: ignore[no-untyped-def]
+async def _told(here: Session, task_id: str, home: Path) -> AsyncIterator[None]:
     """Say how a task goes on that did not end here; of one that never began, leave nothing."""
     try:
         yield

@@ -16,7 +16,7 @@ from lading.contracts.golem.driver.journal import Journal, journal_path
 from lading.settings import EngineOptions, state_directory
 
 if TYPE_CHECKING:
-    from lading.contracts.golem.driver.container import Place
+    from lading.contracts.golem.driver.container import Circumstances, Place
     from lading.contracts.golem.driver.journal import AppReference
     from lading.contracts.golem.driver.options import DriverOptions
     from lading.contracts.golem.driver.provider import ContainerProviders
@@ -89,7 +89,8 @@ class Session:
             image,
             work,
             name=f"{app.name} requestor",
-            detail={"task": task_id, "image": app.image},
+            image_name=app.image,
+            detail={"golem_task": task_id} if task_id else {},
             gpus=gpus,
         )
 
@@ -113,31 +114,22 @@ class Session:
         """Have what runs the provider's side, while the block runs."""
         from lading.contracts.golem.driver.provider import ContainerProviders  # noqa: PLC0415
         from lading.contracts.golem.driver.room import ProviderRoom  # noqa: PLC0415
+        from lading.engine.shield import to_the_end  # noqa: PLC0415
 
         made = ContainerProviders(
             place, ProviderRoom(self.info), self.fetch, app=app.name, on_wait=on_wait
         )
-        async with contextlib.aclosing(_Closing(made)):
+        try:
             yield made
-
-
-class _Closing:
-    """Closes providers although the block was cancelled."""
-
-    def __init__(self, providers: ContainerProviders) -> None:
-        self._providers = providers
-
-    async def aclose(self) -> None:
-        from lading.engine.shield import to_the_end  # noqa: PLC0415
-
-        await to_the_end(self._providers.close())
+        finally:
+            await to_the_end(made.close())
 
 
 def _load_grpc() -> None:
     import lading.contracts.golem.clients  # noqa: F401, PLC0415
 
 
-def circumstances(options: DriverOptions):  # type: ignore[no-untyped-def]
+def circumstances(options: DriverOptions) -> Circumstances:
     """Read how containers are run."""
     from lading.contracts.golem.driver.container import Circumstances  # noqa: PLC0415
     from lading.units import cores, size  # noqa: PLC0415
@@ -158,7 +150,7 @@ async def session(
     from lading.cli.run_processing import ours  # noqa: PLC0415
     from lading.engine.discovery import open_engine  # noqa: PLC0415
 
-    state = state_directory()
+    state = state_directory().absolute()
     async with await open_engine(engine_options) as engine:
         with ours(state) as (owner, records), Journal(journal_path(state)) as journal:
             info = await engine.info()

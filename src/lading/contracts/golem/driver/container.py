@@ -122,6 +122,7 @@ class AppContainer:
         directory: Path,
         *,
         name: str,
+        image_name: str,
         detail: dict[str, Any],
         limits: Limits | None = None,
         memory_request: int | None = None,
@@ -141,8 +142,10 @@ class AppContainer:
             Its work directory.
         name : str
             What errors and records call it.
+        image_name : str
+            What its user, or the application, called the image.
         detail : dict
-            What its record tells besides.
+            What its record tells besides: ``golem_task`` and the like.
         limits : Limits or None
             None: only that of processes.
         memory_request : int or None
@@ -168,10 +171,10 @@ class AppContainer:
             labels={
                 **place.owner.labels(),
                 "lading.contract": CONTRACT,
-                "lading.task": str(detail.get("task", name)),
+                "lading.task": str(detail.get("golem_task", name)),
                 "lading.golem.side": side,
             },
-            mounts=(Mount(str(directory.absolute()), f"/{WORK_DIR}", read_only=False),),
+            mounts=(Mount(str(directory), f"/{WORK_DIR}", read_only=False),),
             gpus=Gpu(gpus) if gpus else None,
             limits=limits,
             requests=Limits(memory=memory_request),
@@ -187,7 +190,7 @@ class AppContainer:
             contract=CONTRACT,
             owner=place.owner.id,
             name=name,
-            image=detail.get("image", image.id),
+            image=image_name,
             image_id=image.id,
             cpus=limits.cpus,
             memory=limits.memory,

@@ -72,10 +72,9 @@ class ContainerProviders:
         """Compute a subtask; see :meth:`lading.contracts.golem.driver.nodes.Providers.compute`."""
         wants = Prerequisites.read(work.env_id, work.prerequisites)
         detail = {
-            "task": work.task_id,
+            "golem_task": work.task_id,
             "subtask": work.subtask_id,
             "node": node.number,
-            "image": wants.reference,
         }
         once = _Once(
             self,
@@ -122,7 +121,7 @@ class ContainerProviders:
             wants,
             directory,
             name=f"{self._app} benchmark",
-            detail={"image": wants.reference},
+            detail={},
             min_memory_mib=0.0,
             on_wait=lambda text: self._on_wait(0, text),
         )
@@ -213,13 +212,14 @@ class _Once:
             began = time.monotonic()
             container: AppContainer | None = None
             try:
-                async with asyncio.timeout(deadline):
+                async with asyncio.timeout(deadline) as limit:
                     container = await AppContainer.start(
                         self._providers.place,
                         image,
                         "provider",
                         self._directory,
                         name=self._name,
+                        image_name=self._wants.reference,
                         detail=self._detail,
                         limits=limits,
                         memory_request=asked_for or None,
@@ -228,6 +228,9 @@ class _Once:
                     answer = await self._asked(container, call, ask)
                     left = None if deadline is None else began + deadline - time.monotonic()
             except TimeoutError:
+                if not limit.expired():
+                    await self._failed(container, TimeoutError())
+                    raise
                 error = self._late(call, deadline, container)
                 await self._failed(container, error)
                 raise error from None

@@ -44,8 +44,10 @@ class RequestorApp:
         Its work directory; it exists.
     name : str
         What errors and records call it.
+    image_name : str
+        What its user called the image.
     detail : dict
-        What its record tells besides: ``task`` and ``image``, as people call them.
+        What its record tells besides: ``golem_task``.
     gpus : tuple of str
         Devices that are lent to it.
     on_restart : callable or None
@@ -59,6 +61,7 @@ class RequestorApp:
         work_dir: Path,
         *,
         name: str,
+        image_name: str = "",
         detail: dict[str, Any] | None = None,
         gpus: tuple[str, ...] = (),
         on_restart: Callable[[], Awaitable[None]] | None = None,
@@ -68,6 +71,7 @@ class RequestorApp:
         self._image = image
         self._work_dir = work_dir
         self._name = name
+        self._image_name = image_name or image.id
         self._detail = detail or {}
         self._gpus = gpus
         self._container: AppContainer | None = None
@@ -198,9 +202,10 @@ class RequestorApp:
             "requestor",
             self._work_dir,
             name=self._name,
+            image_name=self._image_name,
             detail=self._detail,
             gpus=self._gpus,
-            env={IMAGE_VARIABLE: _tagged(self._detail.get("image", self._image.id))},
+            env={IMAGE_VARIABLE: _tagged(self._image_name)},
         )
         try:
             await container.until_listening()
