@@ -5,13 +5,23 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lading.contracts.golem.constants import CLIENT_CERT_FILE, CLIENT_KEY_FILE, SERVER_CERT_FILE
+from lading.contracts.golem.constants import CLIENT_CERT_FILE as CLIENT_CERT_FILE_NAME
+from lading.contracts.golem.constants import CLIENT_KEY_FILE as CLIENT_KEY_FILE_NAME
+from lading.contracts.golem.constants import SERVER_CERT_FILE as SERVER_CERT_FILE_NAME
+from lading.contracts.golem.constants import SERVER_KEY_FILE as SERVER_KEY_FILE_NAME
 from lading.contracts.golem.tls import ClientTls, server_credentials
 
 if TYPE_CHECKING:
     import grpc
 
-__all__ = ["create_client_ssl_context", "create_server_ssl_context"]
+__all__ = [
+    "CLIENT_CERT_FILE_NAME",
+    "CLIENT_KEY_FILE_NAME",
+    "SERVER_CERT_FILE_NAME",
+    "SERVER_KEY_FILE_NAME",
+    "create_client_ssl_context",
+    "create_server_ssl_context",
+]
 
 
 def create_client_ssl_context(directory: Path, server_cert_directory: Path) -> ClientTls | None:
@@ -35,9 +45,9 @@ def create_client_ssl_context(directory: Path, server_cert_directory: Path) -> C
         There are only some.
     """
     files = (
-        directory / CLIENT_KEY_FILE,
-        directory / CLIENT_CERT_FILE,
-        server_cert_directory / SERVER_CERT_FILE,
+        directory / CLIENT_KEY_FILE_NAME,
+        directory / CLIENT_CERT_FILE_NAME,
+        server_cert_directory / SERVER_CERT_FILE_NAME,
     )
     if not any(file.exists() for file in files):
         return None

@@ -165,7 +165,7 @@ class _Answers:
         call, number = frame["call"], frame["id"]
         try:
             value = await self._calling(call, frame["arguments"])
-            wire.write(writer, {"id": number, "value": _PLAIN.get(call, _nothing)(value)})
+            wire.write(writer, {"id": number, "value": (_PLAIN.get(call) or _nothing)(value)})
         except Exception as error:
             _logger.exception("%s failed", call)
             wire.write(writer, {"id": number, "error": str(error) or type(error).__name__})

@@ -1,0 +1,3 @@
+"""The database of the task manager that was made last."""
+
+from lading.contracts.golem.subtasks.connections import current as database  # noqa: F401

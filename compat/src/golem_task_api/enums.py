@@ -1,0 +1,3 @@
+"""Verdicts."""
+
+from lading.contracts.golem.structs import VerifyResult as VerifyResult

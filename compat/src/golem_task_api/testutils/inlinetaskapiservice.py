@@ -1,0 +1,3 @@
+"""An application made of handlers."""
+
+from lading.contracts.golem.original.inline import InlineTaskApiService as InlineTaskApiService

@@ -1,0 +1,3 @@
+"""Blocking work off the event loop."""
+
+from lading.contracts.golem.blocking import Executor as Executor
