@@ -197,7 +197,7 @@ class SubtaskFailed:
     failures : int
         Of this piece of work, so far.
     allowed : int
-        How many failures it may have; with more, the task fails.
+        How many failures it may have; with one more, the task fails.
     """
 
     node: int | None
@@ -292,7 +292,7 @@ Event = (
 )
 
 
-def words(event: Event) -> str:
+def words(event: Event) -> str:  # noqa: PLR0911  # a kind of event, a line
     """Say it in a line for people; empty for what only a display needs."""
     match event:
         case TaskBegan(task_id=task, nodes=nodes, resumed=True, done=done):
@@ -303,7 +303,7 @@ def words(event: Event) -> str:
             return f"node {node}: subtask {subtask}: its result {name} is an empty file"
         case SubtaskFailed(node=node, subtask_id=subtask, reason=reason):
             who = f"node {node}: " if node is not None else ""
-            count = f"failure {event.failures} of at most {event.allowed}"
+            count = f"failure {event.failures}, may be retried {event.allowed} times"
             return f"{who}subtask {subtask} failed ({count}): {reason}"
         case NodeRested(node=node, seconds=seconds, failures=failures, reason=reason):
             return (

@@ -13,16 +13,23 @@ that the application was told to forget is *discarded*.
 from __future__ import annotations
 
 import dataclasses
-import enum
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, Self
 
 from lading.contracts.golem.driver.options import Compare, DriverOptions
+from lading.contracts.golem.driver.records import (
+    AppReference,
+    Assignment,
+    Candidate,
+    OpenSubtask,
+    SubtaskState,
+    TaskRecord,
+    TaskState,
+)
 from lading.errors import RecordNotFound
 from lading.run import journal as files
 from lading.run.ids import new_id
@@ -40,176 +47,6 @@ __all__ = [
 ]
 
 _VERSION = 1
-
-
-class TaskState(enum.StrEnum):
-    """Where a task is."""
-
-    PREPARING = "preparing"
-    """Its directories are made and its resources copied."""
-    CREATING = "creating"
-    """``CreateTask`` was called, and not answered yet."""
-    RUNNING = "running"
-    FINISHING = "finishing"
-    """All is verified; the results are moved to the output directory."""
-    DONE = "done"
-    FAILED = "failed"
-    ABORTED = "aborted"
-
-
-class SubtaskState(enum.StrEnum):
-    """Where a subtask is."""
-
-    ASKED = "asked"
-    HANDED = "handed"
-    COMPUTED = "computed"
-    VERIFYING = "verifying"
-    AWAITING = "awaiting"
-    DONE = "done"
-    FAILED = "failed"
-    DISCARDED = "discarded"
-
-
-@dataclass(frozen=True, slots=True)
-class AppReference:
-    """Which application.
-
-    Parameters
-    ----------
-    name : str
-        For people.
-    image : str
-        Of its requestor side, as an engine takes it.
-    definition : str
-        The text of its definition file; empty where it was given by its image alone.
-    """
-
-    name: str
-    image: str
-    definition: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Assignment:
-    """A task that is to be driven.
-
-    Parameters
-    ----------
-    app : AppReference
-    params : dict
-        What ``CreateTask`` gets; anything that JSON can say.
-    resources : tuple of Path
-        Files, and directories whose content goes to ``task_inputs``.
-    output : Path
-        The directory that gets the results: one that is not there yet, or is empty.
-    options : DriverOptions
-    task_id : str
-        From :func:`lading.run.ids.new_id`.
-    """
-
-    app: AppReference
-    params: dict[str, Any]
-    resources: tuple[Path, ...]
-    output: Path
-    options: DriverOptions = DriverOptions()
-    task_id: str = dataclasses.field(default_factory=new_id)
-
-
-@dataclass(frozen=True, slots=True)
-class TaskRecord:
-    """What is known of a task.
-
-    Parameters
-    ----------
-    task_id : str
-        As its user knows it.
-    wire_id : str
-        As its application knows it: another one where ``CreateTask`` had to be called again.
-    created, finished : float
-        Seconds since 1970, UTC; `finished` is None while it is not done, failed or aborted.
-    driven : float
-        Seconds that drivers have spent on it, as of when the last subtask ended.
-    done, failed : int
-        Subtasks that are verified; tries that failed.
-    in_a_row : int
-        Tries that failed since one succeeded.
-    error : str
-        Why it failed, or why its last driver stopped; may be empty.
-    abort_asked : float or None
-        When, in seconds since 1970.
-    env_id, prerequisites, min_memory_mib
-        What ``CreateTask`` answered, once it has.
-    """
-
-    task_id: str
-    wire_id: str
-    state: TaskState
-    app: AppReference
-    output: Path
-    options: DriverOptions
-    created: float
-    finished: float | None
-    driven: float
-    done: int
-    failed: int
-    in_a_row: int
-    error: str
-    abort_asked: float | None
-    env_id: str
-    prerequisites: dict[str, Any]
-    min_memory_mib: float
-
-    @property
-    def ended(self) -> bool:
-        """Whether nothing more will come of it."""
-        return self.finished is not None
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A result that lies with the requestor, or next to it until it is its turn.
-
-    Parameters
-    ----------
-    name : str
-        Of its file.
-    size : int
-        In bytes.
-    nodes : tuple of int
-        Who computed it.
-    path : str
-        Where it is, relative to the task's home; empty for the one in ``subtask_outputs``.
-    """
-
-    name: str
-    size: int
-    nodes: tuple[int, ...]
-    path: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class OpenSubtask:
-    """A subtask that is on its way.
-
-    Parameters
-    ----------
-    subtask_id : str
-    state : SubtaskState
-    piece : bytes
-        Digest of its work; empty where that was never known.
-    candidates : tuple of Candidate
-        Its results; one, unless ``Verify`` is to choose among those of replicas.
-    """
-
-    subtask_id: str
-    state: SubtaskState
-    piece: bytes
-    candidates: tuple[Candidate, ...] = ()
-
-    @property
-    def nodes(self) -> tuple[int, ...]:
-        """Who computed the result that is verified."""
-        return self.candidates[0].nodes if self.candidates else ()
 
 
 def journal_path(state_directory: Path) -> Path:
@@ -415,16 +252,17 @@ class Journal:
         self, task_id: str, subtask_id: str, position: int, candidates: Sequence[Candidate]
     ) -> None:
         """Its result, or results to choose from, lie where they can be verified."""
-        results = json.dumps([dataclasses.astuple(item) for item in candidates])
-        self._do("computed", position, results, task_id, subtask_id)
+        self._do("computed", position, _text(candidates), task_id, subtask_id)
 
     def verifying(self, task_id: str, subtask_id: str) -> None:
         """``Verify`` is about to be called."""
         self._do("state", SubtaskState.VERIFYING, "", task_id, subtask_id)
 
-    def awaiting(self, task_id: str, subtask_id: str, reason: str) -> None:
-        """``Verify`` wants the results of others first."""
-        self._do("state", SubtaskState.AWAITING, reason, task_id, subtask_id)
+    def awaiting(
+        self, task_id: str, subtask_id: str, candidates: Sequence[Candidate], reason: str
+    ) -> None:
+        """``Verify`` wants the results of others first; these candidates are left."""
+        self._do("awaiting", _text(candidates), reason, task_id, subtask_id)
 
     def done(self, task_id: str, subtask_id: str, piece: bytes, *, driven: float) -> None:
         """``Verify`` accepted it."""
@@ -446,7 +284,7 @@ class Journal:
         in_a_row: int,
         driven: float,
     ) -> None:
-        """This try is over."""
+        """Write down that this try is over."""
         operations: list[files.Operation] = [
             (self._sql["state"], (SubtaskState.FAILED, reason, task_id, subtask_id)),
             (self._sql["count"], (0, 1, in_a_row, driven, task_id)),
@@ -463,7 +301,7 @@ class Journal:
             (self._sql["state"], (SubtaskState.DISCARDED, reason, task_id, name)) for name in known
         ]
         if done:
-            operations.append(("UPDATE task SET done = done - ? WHERE id = ?", (done, task_id)))
+            operations.append((self._sql["undone"], (done, task_id)))
         if operations:
             self._file.write(operations)
         return done
@@ -473,18 +311,27 @@ class Journal:
 
 
 def _record(row: tuple[Any, ...]) -> TaskRecord:
-    task_id, wire_id, state, app, image, definition, output, options, *numbers = row
-    *numbers, prerequisites, min_memory = numbers
+    task_id, wire_id, state, app, image, definition, output, options, *rest = row
+    created, finished, driven, done, failed, in_a_row, error, abort_asked, env_id, *given = rest
+    prerequisites, min_memory = given
     return TaskRecord(
-        task_id,
-        wire_id,
-        TaskState(state),
-        AppReference(app, image, definition),
-        Path(output),
-        _options(options),
-        *numbers,
-        json.loads(prerequisites),
-        min_memory,
+        task_id=task_id,
+        wire_id=wire_id,
+        state=TaskState(state),
+        app=AppReference(app, image, definition),
+        output=Path(output),
+        options=_options(options),
+        created=created,
+        finished=finished,
+        driven=driven,
+        done=done,
+        failed=failed,
+        in_a_row=in_a_row,
+        error=error,
+        abort_asked=abort_asked,
+        env_id=env_id,
+        prerequisites=json.loads(prerequisites),
+        min_memory_mib=min_memory,
     )
 
 
@@ -493,6 +340,10 @@ def _options(text: str) -> DriverOptions:
     known = {item.name for item in dataclasses.fields(DriverOptions)}
     values = {name: value for name, value in values.items() if name in known}
     return DriverOptions(**{**values, "compare": Compare(values["compare"])})
+
+
+def _text(candidates: Sequence[Candidate]) -> str:
+    return json.dumps([dataclasses.astuple(item) for item in candidates])
 
 
 def _candidates(text: str) -> tuple[Candidate, ...]:

@@ -3,8 +3,8 @@
 
 -- name: schema
 CREATE TABLE task (
-    id           TEXT PRIMARY KEY,   -- as its user knows it; sorts by time of creation
-    wire_id      TEXT NOT NULL,      -- as the application knows it; another one after a false start
+    id           TEXT PRIMARY KEY,   -- as its user knows it - sorts by time of creation
+    wire_id      TEXT NOT NULL,      -- as the application knows it - another one after a false start
     state        TEXT NOT NULL,
     app          TEXT NOT NULL,
     image        TEXT NOT NULL,      -- of the requestor
@@ -23,14 +23,14 @@ CREATE TABLE task (
     prerequisites TEXT NOT NULL,     -- JSON
     min_memory   REAL NOT NULL,      -- MiB
     resources    TEXT NOT NULL,      -- JSON: paths
-    params       TEXT NOT NULL       -- JSON; may be megabytes, so it comes last and is read once
+    params       TEXT NOT NULL       -- JSON - may be megabytes, so it comes last and is read once
 ) WITHOUT ROWID;
 CREATE TABLE subtask (
     task     TEXT NOT NULL,
     id       TEXT NOT NULL,
     state    TEXT NOT NULL,
     piece    BLOB,                   -- digest of its work, once that is known
-    position INTEGER NOT NULL,       -- the order in which their results came; 0 before that
+    position INTEGER NOT NULL,       -- the order in which their results came - 0 before that
     results  TEXT NOT NULL,          -- JSON
     reason   TEXT NOT NULL,
     PRIMARY KEY (task, id)
@@ -101,6 +101,9 @@ UPDATE subtask SET state = 'computed', position = ?, results = ? WHERE task = ? 
 -- name: state
 UPDATE subtask SET state = ?, reason = ? WHERE task = ? AND id = ?;
 
+-- name: awaiting
+UPDATE subtask SET state = 'awaiting', results = ?, reason = ? WHERE task = ? AND id = ?;
+
 -- name: failure
 INSERT INTO piece VALUES (?, ?, 1, ?)
 ON CONFLICT DO UPDATE SET failures = failures + 1, reason = excluded.reason;
@@ -110,6 +113,9 @@ DELETE FROM piece WHERE task = ? AND digest = ?;
 
 -- name: count
 UPDATE task SET done = done + ?, failed = failed + ?, in_a_row = ?, driven = ? WHERE id = ?;
+
+-- name: undone
+UPDATE task SET done = done - ? WHERE id = ?;
 
 -- name: created
 UPDATE task SET state = 'running', env_id = ?, prerequisites = ?, min_memory = ? WHERE id = ?;

@@ -4,7 +4,7 @@
 
     await check_assignment(assignment)                      # before a container is started
     home = task_home(state_directory, assignment.task_id)
-    async with RequestorApp(home / "work", ...) as app:     # C's
+    async with RequestorApp(home / "work", ...) as app:
         outcome = await run_task(app, providers, journal, assignment, home=home, on_event=show)
 
 A task's home holds ``work`` (the work directory of the requestor's application, with a directory
@@ -14,19 +14,30 @@ driver holds while it lives.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from lading.contracts.golem.driver.driving import Drive
 from lading.contracts.golem.driver.events import Event
-from lading.contracts.golem.driver.journal import Assignment, Journal, TaskState
+from lading.contracts.golem.driver.homes import claim, is_driven, task_home
+from lading.contracts.golem.driver.journal import Journal
 from lading.contracts.golem.driver.nodes import Providers, Requestor
-
-if TYPE_CHECKING:
-    from lading.contracts.golem.driver.options import DriverOptions
+from lading.contracts.golem.driver.offloop import Stop, in_thread
+from lading.contracts.golem.driver.options import DriverOptions
+from lading.contracts.golem.driver.outputs import check_output, check_resources
+from lading.contracts.golem.driver.records import (
+    AppReference,
+    Assignment,
+    TaskOutcome,
+    TaskRecord,
+    TaskState,
+)
+from lading.errors import InputError
 
 __all__ = [
+    "AppReference",
+    "Assignment",
     "TaskOutcome",
     "abort_task",
     "check_assignment",
@@ -35,41 +46,6 @@ __all__ = [
     "run_task",
     "task_home",
 ]
-
-
-@dataclass(frozen=True, slots=True)
-class TaskOutcome:
-    """How a task ended that was done.
-
-    Parameters
-    ----------
-    task_id : str
-    output : Path
-        The directory with its results.
-    done, failed : int
-        Subtasks that were verified; tries that failed.
-    seconds : float
-        How long it was driven.
-    notes : tuple of str
-        What its user should know.
-    """
-
-    task_id: str
-    output: Path
-    done: int
-    failed: int
-    seconds: float
-    notes: tuple[str, ...] = ()
-
-
-def task_home(state_directory: Path, task_id: str) -> Path:
-    """Return where the directories of a task are."""
-    return state_directory / "golem" / "tasks" / task_id
-
-
-def is_driven(home: Path) -> bool:
-    """Say whether a driver of the task lives; blocks shortly."""
-    raise NotImplementedError
 
 
 async def check_assignment(assignment: Assignment) -> None:
@@ -81,7 +57,16 @@ async def check_assignment(assignment: Assignment) -> None:
         A resource is missing or is no file or directory; two would have the same name; the output
         directory isn't empty, or can't be made; the parameters are nothing that JSON can say.
     """
-    raise NotImplementedError
+    await in_thread(_check, assignment)
+
+
+def _check(stop: Stop, assignment: Assignment) -> str:
+    check_output(stop, assignment.output)
+    check_resources(stop, assignment.resources)
+    try:
+        return json.dumps(assignment.params, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise InputError("--params", f"is nothing that JSON can say: {error}") from None
 
 
 async def run_task(
@@ -124,7 +109,12 @@ async def run_task(
     LadingError
         Something else that has to be put right first.
     """
-    raise NotImplementedError
+    params = await in_thread(_check, assignment)
+    task_id = assignment.task_id
+    async with claim(home, task_id):
+        journal.begin(assignment, params)
+        await journal.settled()
+        return await Drive(app, providers, journal, task_id, home=home, tell=on_event).run()
 
 
 async def resume_task(
@@ -153,7 +143,19 @@ async def resume_task(
     InputError
         It has ended, or another process drives it.
     """
-    raise NotImplementedError
+    async with claim(home, task_id):
+        record = _open(journal, task_id)
+        if options is not None and options != record.options:
+            journal.change_options(task_id, options)
+        drive = Drive(app, providers, journal, task_id, home=home, tell=on_event, resumed=True)
+        return await drive.run()
+
+
+def _open(journal: Journal, task_id: str) -> TaskRecord:
+    record = journal.task(task_id)
+    if record.ended:
+        raise InputError("", f"task {task_id} is {record.state} already")
+    return record
 
 
 async def abort_task(
@@ -180,4 +182,8 @@ async def abort_task(
     InputError
         A driver lives.
     """
-    raise NotImplementedError
+    async with claim(home, task_id):
+        if not journal.task(task_id).ended:
+            journal.ask_abort(task_id)
+            await Drive(app, None, journal, task_id, home=home).abort()
+        return journal.task(task_id).state
