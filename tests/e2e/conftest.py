@@ -12,6 +12,7 @@ import pytest
 from tests.images.build import ensure_probe
 from tests.support.command_line import Cli
 from tests.support.executors import ExecutorProcess, executor_process
+from tests.support.golem import Golem
 from tests.support.processing import Images, Tasks
 
 from lading import EngineOptions, open_engine
@@ -56,6 +57,12 @@ def lading(engine_host: str, tmp_path: Path) -> Iterator[Cli]:
     if left:
         cli("rm", "--all")
     assert left == set()
+
+
+@pytest.fixture
+def golem(lading: Cli, tmp_path: Path) -> Golem:
+    """Runs tasks of the probe of the Golem Task API."""
+    return Golem(lading, tmp_path)
 
 
 @pytest.fixture

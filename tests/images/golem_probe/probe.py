@@ -12,7 +12,7 @@ A task's parameters:
     What a provider does, by the part's number as a text, or `*` for the others. Words after one
     another: `sleep 2`, `die`, `die-once`, `hang`, `hang-once`, `outside`, `link`, `missing`,
     `empty`, `directory`, `fail`, `fail-once`, `raise`, `raise-once`, `eat` (memory), `big 16`
-    (MiB of result), `print words`, `check-params`.
+    (MiB of result), `interfaces`, `print words`.
 `requestor`
     What the requestor does, by the call's name: `raise`, `die`, `die-once`, `sleep 2`, `hang`,
     `hang-once`, and for Verify `await-all` (data of all others), `await-forever`, `inconclusive`.
@@ -281,6 +281,8 @@ class Provider(ProviderAppHandler):
                     eaten.append(os.urandom(1 << 20) * 8)
             elif word == "big":
                 result["big"] = "x" * (int(rest) << 20)
+            elif word == "interfaces":
+                result["interfaces"] = sorted(os.listdir("/sys/class/net"))
             elif word == "outside":
                 return "../../etc/passwd"
             elif word == "link":
