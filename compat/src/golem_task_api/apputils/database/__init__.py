@@ -1,3 +1,5 @@
 """The database of the task manager that was made last."""
 
-from lading.contracts.golem.subtasks.connections import current as database  # noqa: F401
+from lading.contracts.golem.subtasks.connections import current
+
+database = current
