@@ -91,8 +91,7 @@ class Contest:
 
     def wants(self, node: int) -> bool:
         """Say whether this node should compute it, too."""
-        free = self._seats - self._taken - len(self._results)
-        return not self.over and free > 0 and node not in self._takers
+        return not self.over and self._free() > 0 and node not in self._takers
 
     def take(self, node: int) -> None:
         """Have a node compute it, from now until :meth:`compute` ends."""
@@ -151,9 +150,10 @@ class Contest:
         """Decide, if it can be decided; None: others have to compute first."""
         groups = self._groups()
         best = groups[0] if groups else None
+        if self.alone and self._failures:
+            return self._disagreed(groups)  # the application hands it out anew: rule 4
         others = self._nodes - len(self._takers)
-        free = self._seats - self._taken - len(self._results)
-        possible = self._taken + min(free, others)
+        possible = self._taken + min(self._free(), others)
         if self._by_verify and not self.alone:
             if possible:
                 return None
@@ -169,6 +169,15 @@ class Contest:
         self.over = True
         for task in self._running:
             task.cancel()
+
+    def _free(self) -> int:
+        """How many more may compute it: a node that failed is replaced by another one.
+
+        Not where a single result is wanted: then the application hands the work out again.
+        """
+        if self.alone:
+            return 0
+        return self._seats - self._taken - len(self._results)
 
     def _groups(self) -> list[Candidate]:
         """Put equal results together, the most frequent first."""

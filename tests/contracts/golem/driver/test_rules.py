@@ -1,0 +1,512 @@
+"""Every rule of "How a requestor drives an app", by name, on applications that do as told."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.support.golem_fakes import Stage, dead, right, stage
+
+from lading.contracts.golem.driver.events import (
+    Event,
+    NodeChanged,
+    NodeRested,
+    NodeState,
+    Progress,
+    ResultTaken,
+    SubtaskFailed,
+)
+from lading.contracts.golem.driver.nodes import Node, Work, node_id
+from lading.contracts.golem.driver.records import TaskState
+from lading.contracts.golem.structs import VerifyResult
+from lading.errors import AppError, AppGone, GolemTaskFailed, InputError, OutOfMemory, TimedOut
+
+
+@pytest.fixture
+def play(tmp_path: Path) -> Iterator[Stage]:
+    with stage(tmp_path) as made:
+        yield made
+
+
+async def test_a_task_is_computed_and_its_results_are_moved(play: Stage) -> None:
+    outcome = await play.run()
+    assert play.outputs() == play.wanted()
+    assert outcome.done == 6
+    assert outcome.failed == 0
+    assert outcome.notes == ()
+    assert not play.home.exists()
+    assert play.journal.task(play.task).state is TaskState.DONE
+    assert play.told(Progress)[-1].done == 6
+    assert play.app.names()[-1] == "Shutdown"
+    assert "AbortTask" not in play.app.names()
+
+
+# 1. Directories and resources.
+
+
+async def test_resources_are_there_before_create_task(play: Stage, tmp_path: Path) -> None:
+    given = tmp_path / "given"
+    (given / "sub" / "empty").mkdir(parents=True)
+    (given / "a.txt").write_text("a")
+    (given / "sub" / "b.txt").write_text("b")
+    play.resources = (given,)
+    seen: dict[str, bytes] = {}
+
+    def look(directory: Path) -> None:
+        inputs = directory / "task_inputs"
+        seen.update(
+            (str(path.relative_to(inputs)), path.read_bytes() if path.is_file() else b"/")
+            for path in inputs.rglob("*")
+        )
+
+    play.app.looks = look
+    await play.run()
+    assert seen == {"a.txt": b"a", "sub": b"/", "sub/b.txt": b"b", "sub/empty": b"/"}
+    assert play.app.given == play.params
+    assert play.app.limit == 3, "one subtask for each node, unless somebody says otherwise"
+
+
+async def test_create_task_is_told_how_many_subtasks(play: Stage) -> None:
+    await play.run(max_subtasks=17)
+    assert play.app.limit == 17
+    assert play.app.count("CreateTask") == 1
+
+
+async def test_a_task_that_is_refused_fails_with_the_applications_words(play: Stage) -> None:
+    play.app.errs = lambda name, _: "no such codec" if name == "CreateTask" else ""
+    with pytest.raises(AppError, match=r"CreateTask: no such codec \(INTERNAL\)"):
+        await play.run()
+    record = play.journal.task(play.task)
+    assert (record.state, record.error) == (
+        TaskState.FAILED,
+        "CreateTask: no such codec (INTERNAL)",
+    )
+    assert play.app.names()[-1] == "Shutdown"
+
+
+# 3. Hand-out.
+
+
+async def test_next_subtask_is_called_after_has_pending_subtasks_only(play: Stage) -> None:
+    play.params["pieces"] = 20
+    play.app.waits = lambda name, _: 0.001 if "Subtask" in name else 0
+    await play.run(nodes=5)
+    assert play.app.count("NextSubtask") == 20, "and never when nothing is pending"
+
+
+async def test_a_refused_node_is_asked_again_and_others_go_on(play: Stage) -> None:
+    second = node_id(play.task, 2)
+    play.app.refuses = lambda node, calls: node == second and calls < 6
+    await play.run()
+    assert play.outputs() == play.wanted()
+    states = [event.state for event in play.told(NodeChanged) if event.node == 2]
+    assert NodeState.REFUSED in states
+    assert NodeState.COMPUTING in states, "once the application changes its mind"
+
+
+async def test_a_node_that_is_always_refused_stops_nobody(play: Stage) -> None:
+    third = node_id(play.task, 3)
+    play.app.refuses = lambda node, _: node == third
+    await play.run()
+    assert play.outputs() == play.wanted()
+    assert play.providers.by_node[3] == 0
+
+
+async def test_a_task_whose_every_node_is_refused_fails_with_words(play: Stage) -> None:
+    play.app.refuses = lambda node, calls: calls > 2
+    with pytest.raises(GolemTaskFailed, match="refuses it to every node"):
+        await play.run()
+    assert play.app.names()[-2:] == ["AbortTask", "Shutdown"]
+    assert play.journal.task(play.task).done == 2, "what was handed out before was done"
+
+
+async def test_nodes_compute_at_once_but_each_one_at_a_time(play: Stage) -> None:
+    play.params["pieces"] = 12
+    together = asyncio.Barrier(4)
+
+    async def meet() -> None:
+        async with asyncio.timeout(20):
+            await together.wait()
+
+    play.providers.behave = lambda node, work, attempt: meet
+    await play.run(nodes=4)
+    assert play.providers.most == 4
+    assert play.outputs() == play.wanted()
+
+
+async def test_an_application_that_cannot_hand_out_is_asked_again_and_then_given_up(
+    play: Stage,
+) -> None:
+    first: list[str] = []
+
+    def once(name: str, subtask: str) -> str:
+        if name == "NextSubtask" and len(first) < 2:
+            first.append(subtask)
+            return "the database is locked"
+        return ""
+
+    play.app.errs = once
+    await play.run()
+    assert play.outputs() == play.wanted()
+    assert [s for name, s in play.app.calls if name == "DiscardSubtasks"] == first
+
+
+async def test_an_application_that_never_can_hand_out_is_given_up(play: Stage) -> None:
+    play.app.errs = lambda name, _: "oh no" if name == "HasPendingSubtasks" else ""
+    with pytest.raises(GolemTaskFailed, match="can't hand out work; tried 4 times, the last: .*oh"):
+        await play.run()
+
+
+# 4. Computing.
+
+
+async def test_a_failed_subtask_is_aborted_and_handed_out_again(play: Stage) -> None:
+    play.providers.behave = lambda node, work, attempt: (
+        dead() if work.params["piece"] == 2 and attempt == 1 else None
+    )
+    outcome = await play.run()
+    assert play.outputs() == play.wanted()
+    assert outcome.failed == 1
+    (failure,) = play.told(SubtaskFailed)
+    assert (failure.failures, failure.allowed, failure.reason) == (1, 3, "exited with 1")
+    aborted = [subtask for name, subtask in play.app.calls if name == "AbortSubtask"]
+    assert aborted == [failure.subtask_id]
+    attempts = {e.attempt for e in play.told(NodeChanged) if e.state is NodeState.COMPUTING}
+    assert attempts == {1, 2}
+
+
+async def test_a_subtask_has_a_deadline(play: Stage) -> None:
+    play.providers.behave = lambda node, work, attempt: (
+        TimedOut("took too long", seconds=7) if attempt == 1 else None
+    )
+    await play.run(subtask_timeout=7.0)
+    assert play.providers.deadlines == {7.0}
+    assert play.app.count("AbortSubtask") == 6
+    assert play.outputs() == play.wanted()
+
+
+async def test_a_provider_that_dies_is_not_taken_for_the_requestor(play: Stage) -> None:
+    play.providers.behave = lambda node, work, attempt: (
+        AppGone("Compute", "UNAVAILABLE", "died") if attempt == 1 else None
+    )
+    await play.run(rest=0.0)
+    assert play.app.revived == 0
+    assert play.outputs() == play.wanted()
+
+
+async def test_the_same_piece_of_work_may_fail_so_often(play: Stage) -> None:
+    play.providers.behave = lambda node, work, attempt: (
+        OutOfMemory("fake", limit=1, peak=1, logs="allocating\n")
+        if work.params["piece"] == 4
+        else None
+    )
+    with pytest.raises(GolemTaskFailed, match="failed 3 times, and may be retried 2") as caught:
+        await play.run(retries=2)
+    assert "killed: out of memory" in str(caught.value)
+    assert caught.value.logs == "allocating\n"
+    assert play.providers.computed[4] == 3
+    assert play.app.names()[-2:] == ["AbortTask", "Shutdown"]
+    record = play.journal.task(play.task)
+    assert record.state is TaskState.FAILED
+    assert "out of memory" in record.error
+
+
+async def test_too_many_failures_of_different_pieces_are_given_up(play: Stage) -> None:
+    # An application whose parameters never are the same hides that it is the same work.
+    count = iter(range(1000))
+    play.app.params = lambda piece: {"salt": next(count)}
+    play.providers.behave = lambda node, work, attempt: dead()
+    with pytest.raises(GolemTaskFailed, match="8 subtasks failed in a row, and none succeeded"):
+        await play.run(retries=1, rest=0.0)
+
+
+async def test_a_node_that_fails_repeatedly_rests(play: Stage) -> None:
+    play.params["pieces"] = 30
+    play.providers.behave = lambda node, work, attempt: dead() if node.number == 2 else None
+    await play.run(nodes=2, rest=0.02, retries=9)
+    rests = play.told(NodeRested)
+    assert rests
+    assert {rest.node for rest in rests} == {2}
+    assert [rest.seconds for rest in rests[:2]] == [0.02, 0.04][: len(rests)]
+    assert rests[0].failures == 3
+    states = [event.state for event in play.told(NodeChanged) if event.node == 2]
+    assert NodeState.RESTING in states
+
+
+async def test_the_end_does_not_wait_for_a_node_that_rests(play: Stage) -> None:
+    play.params["pieces"] = 8
+    play.providers.behave = lambda node, work, attempt: dead() if node.number == 2 else None
+    async with asyncio.timeout(30):
+        await play.run(nodes=2, rest=1000.0, retries=9)
+    assert play.outputs() == play.wanted()
+
+
+# 5. Verification.
+
+
+async def test_verify_is_called_one_at_a_time_in_the_order_of_results(play: Stage) -> None:
+    play.params["pieces"] = 10
+    taken: list[str] = []
+    gates = {piece: asyncio.Event() for piece in range(10)}
+
+    def behave(node: Node, work: Work, attempt: int) -> object:
+        return gates[work.params["piece"]].wait
+
+    def open_next(event: Event) -> None:
+        if isinstance(event, ResultTaken):
+            taken.append(event.subtask_id)
+        elif sum(state is NodeState.COMPUTING for state in play.states().values()) < 10:
+            return
+        if len(taken) < 10:
+            gates[9 - len(taken)].set()
+
+    play.listen = open_next
+    play.providers.behave = behave
+    play.app.waits = lambda name, _: 0.002 if name == "Verify" else 0
+    await play.run(nodes=10)
+    verified = [subtask for name, subtask in play.app.calls if name == "Verify"]
+    assert verified == taken, "the last piece first"
+    assert play.outputs() == play.wanted()
+
+
+async def test_a_wrong_result_is_computed_again_under_another_id(play: Stage) -> None:
+    play.providers.behave = lambda node, work, attempt: "0 1" if attempt == 1 else None
+    outcome = await play.run(rest=0.0)
+    assert play.outputs() == play.wanted()
+    assert outcome.failed == 6
+    assert "AbortSubtask" not in play.app.names(), "it knows itself that they are wrong"
+    assert len({subtask for name, subtask in play.app.calls if name == "Verify"}) == 12
+    assert play.told(SubtaskFailed)[0].reason == "Verify says FAILURE: got '0 1'"
+
+
+async def test_inconclusive_is_treated_as_failure(play: Stage) -> None:
+    play.app.judges = lambda piece, subtask, got: (
+        VerifyResult.INCONCLUSIVE if play.providers.computed[piece] == 1 else None
+    )
+    await play.run(rest=0.0)
+    assert play.outputs() == play.wanted()
+    assert set(play.providers.computed.values()) == {2}
+
+
+async def test_a_result_that_awaits_data_is_asked_for_again_after_another(play: Stage) -> None:
+    done: set[int] = set()
+
+    def judge(piece: int, subtask: str, got: str) -> VerifyResult | None:
+        if piece and piece - 1 not in done:
+            return VerifyResult.AWAITING_DATA
+        done.add(piece)
+        return None
+
+    play.app.judges = judge
+    play.providers.behave = lambda node, work, attempt: (
+        (lambda: asyncio.sleep(0.05)) if work.params["piece"] == 0 else None
+    )
+    await play.run()
+    assert play.outputs() == play.wanted()
+    assert set(play.providers.computed.values()) == {1}
+    assert max(event.awaiting for event in play.told(Progress)) == 5
+
+
+async def test_a_pair_that_awaits_each_other_is_asked_again(play: Stage) -> None:
+    """Neither was verified, but there is a result that was not there when the first was asked."""
+    asked: list[int] = []
+
+    def judge(piece: int, subtask: str, got: str) -> VerifyResult | None:
+        asked.append(piece)
+        return VerifyResult.AWAITING_DATA if len(asked) <= 2 else None
+
+    play.params["pieces"] = 2
+    play.app.judges = judge
+    await play.run(nodes=2)
+    assert play.outputs() == play.wanted()
+    assert asked == [asked[0], asked[1], asked[0], asked[1]]
+
+
+async def test_an_application_that_never_finishes_verification_fails_with_words(
+    play: Stage,
+) -> None:
+    play.app.judges = lambda piece, subtask, got: (
+        VerifyResult.AWAITING_DATA if piece in (1, 4) else None
+    )
+    with pytest.raises(GolemTaskFailed, match="never finishes verification: it awaits data for"):
+        await play.run()
+    assert play.journal.task(play.task).done == 4
+    assert play.app.names()[-2:] == ["AbortTask", "Shutdown"]
+
+
+async def test_verify_that_raises_is_a_failure_of_that_subtask(play: Stage) -> None:
+    seen: list[str] = []
+
+    def once(name: str, subtask: str) -> str:
+        if name == "Verify" and not seen:
+            seen.append(subtask)
+            return "KeyError: 7"
+        return ""
+
+    play.app.errs = once
+    outcome = await play.run()
+    assert play.outputs() == play.wanted()
+    assert outcome.failed == 1
+    assert [s for name, s in play.app.calls if name == "AbortSubtask"] == seen
+
+
+async def test_verify_that_hangs_is_broken_off(play: Stage) -> None:
+    seen: list[str] = []
+
+    def once(name: str, subtask: str) -> float:
+        if name == "Verify" and not seen:
+            seen.append(subtask)
+            return 1000.0
+        return 0.0
+
+    play.app.waits = once
+    await play.run(app_timeout=0.3)
+    assert play.outputs() == play.wanted()
+    assert [s for name, s in play.app.calls if name == "AbortSubtask"] == seen
+    assert "Verify was not answered within 300 ms" in play.told(SubtaskFailed)[0].reason
+
+
+# 6. The end, early ends, and deaths.
+
+
+async def test_a_task_that_needs_no_subtasks_is_done(play: Stage) -> None:
+    play.params["pieces"] = 0
+    outcome = await play.run()
+    assert play.outputs() == {}
+    assert outcome.notes == ("the application has left no results: the output directory is empty",)
+
+
+async def test_the_time_of_a_task_is_limited(play: Stage) -> None:
+    play.providers.behave = lambda node, work, attempt: lambda: asyncio.sleep(1000)
+    with pytest.raises(GolemTaskFailed, match=r"not done within 200 ms \(--task-timeout\)"):
+        await play.run(task_timeout=0.2)
+    assert play.app.names()[-2:] == ["AbortTask", "Shutdown"]
+    assert play.providers.cancelled == 3, "and nothing is computed any more"
+    assert play.journal.task(play.task).state is TaskState.FAILED
+
+
+@pytest.mark.parametrize(
+    "phase", ["CreateTask", "HasPendingSubtasks", "NextSubtask", "Compute", "Verify", "Shutdown"]
+)
+async def test_a_task_is_aborted_in_every_phase(play: Stage, phase: str) -> None:
+    def ask(name: str, _: str) -> float:
+        if name == phase:
+            play.journal.ask_abort(play.task)
+            return 8.0 if name == "Shutdown" else 1000.0
+        return 0.0
+
+    def behave(node: Node, work: Work, attempt: int) -> object:
+        return (lambda: asyncio.sleep(ask("Compute", ""))) if phase == "Compute" else None
+
+    play.app.waits = lambda name, s: 0.0 if play.app.count("AbortTask") else ask(name, s)
+    play.providers.behave = behave
+    with pytest.raises(GolemTaskFailed, match=f"task {play.task}: aborted"):
+        await play.run()
+    assert play.app.names()[-2:] == ["AbortTask", "Shutdown"]
+    assert play.journal.task(play.task).state is TaskState.ABORTED
+    assert not play.home.exists()
+    assert not (play.folder / "output").exists()
+
+
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize(
+    "call", ["CreateTask", "HasPendingSubtasks", "NextSubtask", "Verify", "AbortSubtask"]
+)
+async def test_a_requestor_that_dies_in_a_call_is_started_again(
+    play: Stage, call: str, after: bool
+) -> None:
+    count = {"CreateTask": 1, "AbortSubtask": 1}.get(call, 3)
+
+    def dies(name: str, _: str) -> bool:
+        return name == call and play.app.count(call) == count and not play.app.revived
+
+    setattr(play.app, "died_after" if after else "died", dies)
+    play.providers.behave = lambda node, work, attempt: (
+        dead() if work.params["piece"] == 3 and attempt == 1 else None
+    )
+    await play.run()
+    assert play.app.revived == 1
+    assert play.outputs() == play.wanted()
+    if call == "CreateTask":
+        first, second = (path.name for path in [*_ids(play)])
+        assert first != second, "it begins anew under another id"
+    elif call != "HasPendingSubtasks":
+        assert "DiscardSubtasks" in play.app.names()
+
+
+def _ids(play: Stage) -> list[Path]:
+    record = play.journal.task(play.task)
+    return [Path(record.task_id), Path(record.wire_id)]
+
+
+async def test_what_is_computed_when_the_requestor_dies_is_discarded(play: Stage) -> None:
+    """And what awaits data is kept."""
+    play.params["pieces"] = 4
+
+    def behave(node: Node, work: Work, attempt: int) -> object:
+        never = work.params["piece"] == 3 and not play.app.revived
+        return (lambda: asyncio.sleep(1000)) if never else None
+
+    def judge(piece: int, subtask: str, got: str) -> VerifyResult | None:
+        return VerifyResult.AWAITING_DATA if piece == 0 and not play.app.revived else None
+
+    def dies(name: str, _: str) -> bool:
+        computing = play.providers.computed[3] == 1
+        return name == "Verify" and play.app.count("Verify") >= 3 and computing
+
+    play.providers.behave, play.app.judges = behave, judge
+    play.app.died = lambda name, subtask: not play.app.revived and dies(name, subtask)
+    await play.run(nodes=2)
+    assert play.outputs() == play.wanted()
+    assert play.providers.computed[0] == 1, "it awaited data, and was kept"
+    assert play.providers.computed[3] == 2
+    assert play.providers.cancelled == 1
+
+
+async def test_a_requestor_that_dies_again_and_again_is_given_up(play: Stage) -> None:
+    play.app.died = lambda name, _: name == "Verify"
+    with pytest.raises(
+        GolemTaskFailed, match="died 4 times, and no subtask was verified"
+    ) as caught:
+        await play.run()
+    assert play.app.revived == 3
+    assert "died" in str(caught.value)
+
+
+async def test_a_requestor_that_dies_now_and_then_is_started_each_time(play: Stage) -> None:
+    play.params["pieces"] = 12
+    play.app.died = lambda name, _: name == "Verify" and play.app.count("Verify") % 2 == 0
+    await play.run()
+    assert play.app.revived > 3
+    assert play.outputs() == play.wanted()
+
+
+async def test_subtasks_that_depend_on_a_discarded_one_are_not_done_any_more(play: Stage) -> None:
+    play.params["pieces"] = 4
+    original = play.app.discard_subtasks
+
+    async def with_dependents(task_id: str, subtask_ids: list[str]) -> list[str]:
+        done = [s for _, (state, s) in play.app.pieces(task_id).items() if state == "done"]
+        for subtask in done:
+            play.app._verdicts.pop(subtask)
+        return await original(task_id, [*subtask_ids, *done])
+
+    play.app.discard_subtasks = with_dependents  # type: ignore[method-assign]
+    play.app.died = lambda name, _: (
+        name == "Verify" and play.app.count("Verify") == 4 and not play.app.revived
+    )
+    outcome = await play.run()
+    assert outcome.done == 4
+    assert play.outputs() == play.wanted()
+    assert sum(play.providers.computed.values()) > 6
+
+
+async def test_replicas_need_as_many_nodes(play: Stage) -> None:
+    with pytest.raises(InputError, match="3 different nodes can't be found among 2"):
+        await play.run(nodes=2, replicas=3)
+
+
+async def test_a_right_result_is_right() -> None:
+    assert right(3) == "9\n"
