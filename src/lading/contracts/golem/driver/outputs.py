@@ -220,6 +220,8 @@ def move_outputs(stop: Stop, work: Path, source: Path, output: Path, task_id: st
     except InterruptedError:
         raise
     except OSError as error:
+        # Half of it is of no use, and takes up a disk that may be full.
+        shutil.rmtree(staging, ignore_errors=True)
         raise disk_problem(error, "the results can't be moved to the output", output) from error
     return notes
 
