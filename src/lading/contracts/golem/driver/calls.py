@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from lading.contracts.golem.driver.nodes import Requestor
 from lading.contracts.golem.structs import Subtask, Task, VerifyResult
-from lading.errors import AppError, AppGone, LadingError
+from lading.errors import AppError, AppGone, LadingError, RunError
 from lading.units import format_seconds
 
 __all__ = ["Calls", "RequestorGone", "VerifyTimedOut"]
@@ -25,6 +25,11 @@ class RequestorGone(Exception):
     No :class:`~lading.errors.LadingError`: a provider's :class:`~lading.errors.AppGone` is another
     thing, and must never be taken for this one.
     """
+
+    @property
+    def logs(self) -> str:
+        """The last lines that it printed; may be empty."""
+        return self.__cause__.logs if isinstance(self.__cause__, RunError) else ""
 
 
 class VerifyTimedOut(Exception):

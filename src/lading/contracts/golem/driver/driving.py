@@ -191,19 +191,20 @@ class Drive:
                 await self._create(again=self._resumed or restarts > 0)
             except RequestorGone as error:
                 restarts += 1
-                await self._revive(str(error), restarts)
+                await self._revive(error, restarts)
         if self._record().state is TaskState.RUNNING:
             await self._compute()
         await self._finish()
 
-    async def _revive(self, reason: str, times: int) -> None:
+    async def _revive(self, gone: RequestorGone, times: int) -> None:
         if times > RESTARTS:
             raise GolemTaskFailed(
                 f"task {self._task}: the requestor application died {times} times while it "
-                f"created the task; the last time: {reason}",
+                f"created the task; the last time: {gone}",
+                logs=gone.logs,
                 fix="see what it printed",
             )
-        self._tell(AppRestarted(reason, times))
+        self._tell(AppRestarted(str(gone), times))
         calls = self._calls()
         assert calls is not None
         with contextlib.suppress(RequestorGone):  # which the next call finds out

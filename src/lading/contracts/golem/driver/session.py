@@ -83,13 +83,14 @@ class Session:
         await in_thread(_make, self._nodes)
         restarts, done = 0, self._tally.done
         reason: str | None = None
+        logs = ""
         while True:
             try:
                 if reason is not None:
                     await self._revive(reason, restarts)
                 await self._go_on()
             except RequestorGone as error:
-                reason = str(error)
+                reason, logs = str(error), error.logs
             else:
                 return
             restarts = restarts + 1 if self._tally.done <= done else 1
@@ -98,6 +99,7 @@ class Session:
                 raise GolemTaskFailed(
                     f"task {self._record.task_id}: the requestor application died {restarts} "
                     f"times, and no subtask was verified in between; the last time: {reason}",
+                    logs=logs,
                     fix="see what it printed",
                 )
 
