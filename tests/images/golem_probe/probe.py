@@ -288,7 +288,9 @@ class Provider(ProviderAppHandler):
             elif word == "link":
                 file.symlink_to("/etc/passwd")
                 return path
-            elif word == "missing":
+            elif word == "missing" or (
+                word == "missing-once" and first_time(task_work_dir, f"gone-{number}")
+            ):
                 return path
             elif word == "directory":
                 return subtask_id

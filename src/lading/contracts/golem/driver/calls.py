@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from lading.contracts.golem.driver.nodes import Requestor
 from lading.contracts.golem.structs import Subtask, Task, VerifyResult
-from lading.errors import AppError, AppGone, LadingError, RunError
+from lading.errors import AppError, AppGone, LadingError
 from lading.units import format_seconds
 
 __all__ = ["Calls", "RequestorGone", "VerifyTimedOut"]
@@ -24,12 +24,17 @@ class RequestorGone(Exception):
 
     No :class:`~lading.errors.LadingError`: a provider's :class:`~lading.errors.AppGone` is another
     thing, and must never be taken for this one.
+
+    Parameters
+    ----------
+    message : str
+    logs : str
+        The last lines that it printed; may be empty.
     """
 
-    @property
-    def logs(self) -> str:
-        """The last lines that it printed; may be empty."""
-        return self.__cause__.logs if isinstance(self.__cause__, RunError) else ""
+    def __init__(self, message: str, logs: str = "") -> None:
+        super().__init__(message)
+        self.logs = logs
 
 
 class VerifyTimedOut(Exception):
@@ -84,7 +89,7 @@ class Calls:
         except TimeoutError:
             raise VerifyTimedOut(self._late("Verify")) from None
         except AppGone as error:
-            raise RequestorGone(error.message) from error
+            raise RequestorGone(error.message, error.logs) from error
         return result, reason or ""
 
     async def discard_subtasks(self, subtask_ids: list[str]) -> list[str]:
@@ -107,7 +112,7 @@ class Calls:
         try:
             await self._app.revive()
         except AppError as error:
-            raise RequestorGone(error.message) from error
+            raise RequestorGone(error.message, error.logs) from error
 
     async def farewell(self, *, abort: bool) -> list[str]:
         """Give the task up if it is to be, and have the application end.
@@ -147,4 +152,4 @@ class Calls:
         except TimeoutError:
             raise RequestorGone(self._late(name)) from None
         except AppGone as error:
-            raise RequestorGone(error.message) from error
+            raise RequestorGone(error.message, error.logs) from error
