@@ -17,6 +17,9 @@ from benchmarks.cold import cold_figures, spare_figure
 from benchmarks.docker_api import ApiError, find_engine
 from benchmarks.executor import ExecutorError
 from benchmarks.figures import PROMISES, Figure, table
+from benchmarks.golem_calls import call_figures
+from benchmarks.golem_memory import driver_figure
+from benchmarks.golem_runs import subtask_figure, subtasks_figure
 from benchmarks.load import LoadError
 from benchmarks.memory import memory_figure
 from benchmarks.oneshot import run_figure, validate_figure
@@ -62,6 +65,11 @@ def _run(setting: Setting, wanted: set[str]) -> list[Figure]:
     figures += _measured(wanted & {"run"}, lambda: run_figure(setting))
     figures += _measured(wanted & {"validate"}, lambda: validate_figure(setting))
     figures += _measured(wanted & {"chain"}, lambda: chain_figure(setting))
+    figures += _measured(wanted & {"subtask"}, lambda: subtask_figure(setting))
+    figures += _measured(wanted & {"subtasks"}, lambda: subtasks_figure(setting))
+    calls = wanted & {"calls1", "calls8"}
+    figures += _measured(calls, lambda: call_figures(setting, calls))
+    figures += _measured(wanted & {"driver"}, lambda: iter([driver_figure(setting)]))
     return sorted(figures, key=lambda figure: list(PROMISES).index(figure.name))
 
 

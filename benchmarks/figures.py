@@ -54,6 +54,25 @@ PROMISES = {
         Promise("run", "lading run --watch / docker run --rm", "", 2.0, 1.5),
         Promise("validate", "lading validate / the original's time for it", "", 0.45, 0.25),
         Promise("chain", "20 steps of a chain / 20 docker run, two at a time", "", 1.2, 1.05),
+        Promise("subtask", "a Golem subtask / docker run --rm of the same", "", 1.6, 1.2),
+        Promise("subtasks", "200 subtasks on 4 nodes / 200 docker run", "", 1.4, 1.0),
+        Promise(
+            "calls1",
+            "calls a second to an app, 1 caller / bare health",
+            "",
+            0.8,
+            0.95,
+            more_is_better=True,
+        ),
+        Promise(
+            "calls8",
+            "calls a second to an app, 8 callers / bare health",
+            "",
+            0.8,
+            0.95,
+            more_is_better=True,
+        ),
+        Promise("driver", "the driver's memory, 10,000 subtasks", "MB", 120, 80),
     )
 }
 

@@ -12,10 +12,10 @@ from collections.abc import Awaitable, Callable, Iterator
 
 import grpc.aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from lading.contracts.golem.clients import RequestorAppClient
 
 from benchmarks.figures import Figure
 from benchmarks.setting import Setting
+from lading.contracts.golem.clients import RequestorAppClient
 
 __all__ = ["call_figures"]
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import grpc.aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+
 from lading.contracts.golem.handlers import RequestorAppHandler
 from lading.contracts.golem.servers import RequestorServer
 from lading.contracts.golem.structs import Subtask, Task, VerifyResult
