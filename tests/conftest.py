@@ -19,6 +19,7 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from pathlib import Path
 
+import grpc.aio
 import pytest
 from blockbuster import BlockBuster
 from tests.support import engines
@@ -234,6 +235,18 @@ async def no_task_left_behind() -> AsyncIterator[None]:
         pytest.fail(f"tasks left behind:\n{lines}", pytrace=False)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _grpc_stays() -> Iterator[None]:
+    """Keep gRPC's thread and descriptors, which belong to the process, for the whole session.
+
+    It would end them, and wait for the thread, wherever the last of its channels is let go, be it
+    by the garbage collector.
+    """
+    grpc.aio.init_grpc_aio()
+    yield
+    grpc.aio.shutdown_grpc_aio()
+
+
 # The loop is never blocked.
 
 
@@ -245,6 +258,15 @@ def _in_memory_or(other: Callable[..., bool]) -> Callable[..., bool]:
         return str(name).startswith(("/proc/", "/sys/")) or other(file, *args, **kwargs)
 
     return may_block
+
+
+_MAY_BLOCK = {
+    # Whether an application keeps its data on the loop or in a thread is its own business.
+    "lading/contracts/golem/subtasks/connections.py": {"_inode"},
+    "lading/contracts/golem/original/handling.py": {"_answer"},
+    # Test helpers that are no coroutines, as in the original.
+    "lading/contracts/golem/original/simulation.py": {"__init__", "init_provider"},
+}
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -264,6 +286,8 @@ def _no_blocking_calls() -> Iterator[None]:
         if name.startswith(("io.", "os.stat", "os.readlink", "os.listdir")):
             function.can_block_predicate = _in_memory_or(function.can_block_predicate)
         function.can_block_in("<frozen importlib._bootstrap>", "_find_and_load")
+        for file, functions in _MAY_BLOCK.items():
+            function.can_block_in(file, functions)
     guard.activate()
     yield
     guard.deactivate()

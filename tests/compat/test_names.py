@@ -210,5 +210,5 @@ def test_the_wheel(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-P", "-c", version], check=True, env=env, capture_output=True, text=True
     )
-    golem = '"lading[golem]<0.2,>=0.1; extra == \'golem\'"'
+    golem = "\"lading[golem]<0.2,>=0.1; extra == 'golem'\""
     assert done.stdout == f"['lading<0.2,>=0.1', {golem}]\n"

@@ -62,4 +62,7 @@ def create_server_ssl_context(directory: Path) -> grpc.ServerCredentials | None:
     FileMissing
         There are only some.
     """
+    names = (SERVER_KEY_FILE_NAME, SERVER_CERT_FILE_NAME)
+    if not any((directory / name).exists() for name in names):
+        return None
     return server_credentials(directory)

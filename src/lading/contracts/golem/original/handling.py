@@ -14,7 +14,6 @@ import signal
 import socket
 import sys
 import threading
-import warnings
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, NoReturn
@@ -22,7 +21,7 @@ from typing import Any, NoReturn
 from lading.contracts.golem.blocking import Executor
 from lading.contracts.golem.directories import ProviderTaskDir, RequestorTaskDir
 from lading.contracts.golem.handlers import AppLifecycleHandler
-from lading.contracts.golem.original import wire
+from lading.contracts.golem.original import forking, wire
 
 __all__ = ["fork"]
 
@@ -63,10 +62,7 @@ def fork(
     every = set(signal.valid_signals())
     before = signal.pthread_sigmask(signal.SIG_BLOCK, every)
     try:
-        with warnings.catch_warnings():
-            # This process has threads, as gRPC has some; the child touches nothing of theirs.
-            warnings.simplefilter("ignore", DeprecationWarning)
-            pid = os.fork()
+        pid = forking.fork()
         if pid == 0:
             _live(side, handler, lifecycle, link, before)
     finally:
@@ -139,6 +135,7 @@ class _Answers:
     async def serve(self, link: socket.socket) -> None:
         reader, writer = await asyncio.open_connection(sock=link)
         Executor.initialize()
+        wire.write(writer, {"alive": True})
         while (frame := await wire.read(reader)) is not None:
             if "stopping" in frame:
                 Executor.request_shutdown()

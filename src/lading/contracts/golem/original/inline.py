@@ -33,18 +33,17 @@ from lading.contracts.golem.handlers import (
     RequestorAppHandler,
 )
 from lading.contracts.golem.original.handling import fork
+from lading.contracts.golem.original.server import NOT_ALIVE
 from lading.contracts.golem.original.services import TaskApiService
 from lading.engine.shield import to_the_end
 from lading.errors import AppGone, InputError
 
 __all__ = ["InlineTaskApiService"]
 
-# gRPC would say at each fork that it does not support it; it is not asked to.
-os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
-
 _HOST = "127.0.0.1"
 _START_SECONDS = 30.0
-_END_SECONDS = 5.0
+_ATTEMPTS = 3
+_END_SECONDS = 3.0
 """From the server's end, or SIGTERM, until what is left is killed."""
 _LOOK = 0.01
 _SERVER = (
@@ -115,16 +114,20 @@ class InlineTaskApiService(TaskApiService):
         handler, lifecycle = self._sides.get(side, (None, None))
         if handler is None:
             raise InputError("command", f"{command!r}: this service has no such handler")
-        processes = _begin(side, self._work_dir, handler, lifecycle, port)
-        self._processes = processes
-        self._finalizer = weakref.finalize(self, processes.kill)
-        try:
-            async with asyncio.timeout(_START_SECONDS):
-                there = await processes.port()
-        except BaseException:
-            await to_the_end(self.stop())
-            raise
-        return _HOST, there
+        for attempt in range(_ATTEMPTS):
+            processes = await _begin(side, self._work_dir, handler, lifecycle, port)
+            self._processes = processes
+            self._finalizer = weakref.finalize(self, processes.kill)
+            try:
+                async with asyncio.timeout(_START_SECONDS):
+                    return _HOST, await processes.port()
+            except BaseException as error:
+                await to_the_end(self.stop())
+                # A fork may meet a lock of the C library, which nobody unlocks in the child.
+                unlucky = isinstance(error, AppGone) and processes.server.returncode == NOT_ALIVE
+                if not unlucky or attempt == _ATTEMPTS - 1:
+                    raise
+        raise AssertionError("unreachable")
 
     async def stop(self) -> None:
         """End it: in good order if it can, else by force."""
@@ -208,7 +211,7 @@ class _Processes:
         self._control.close()
 
 
-def _begin(
+async def _begin(
     side: str, work_dir: Path, handler: Any, lifecycle: AppLifecycleHandler | None, port: int
 ) -> _Processes:
     asks, answers = socket.socketpair()
@@ -219,18 +222,22 @@ def _begin(
         numbers = (asks.fileno(), its_control.fileno())
         words = (side, os.fspath(work_dir), str(_free(port)), *map(str, numbers))
         try:
-            server = subprocess.Popen(  # noqa: S603 - ourselves
-                [sys.executable, "-c", _SERVER, json.dumps(sys.path), *words],
-                stdin=subprocess.DEVNULL,
-                pass_fds=numbers,
-            )
+            server = await to_the_end(asyncio.to_thread(_execute, words, numbers))
         except BaseException:
             os.kill(handlers, signal.SIGKILL)
-            os.waitpid(handlers, 0)
+            os.waitpid(handlers, 0)  # noqa: ASYNC222 - it is over at once
             control.close()
             raise
     control.setblocking(False)
     return _Processes(server, handlers, control)
+
+
+def _execute(words: tuple[str, ...], descriptors: tuple[int, ...]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(  # noqa: S603 - ourselves
+        [sys.executable, "-c", _SERVER, json.dumps(sys.path), *words],
+        stdin=subprocess.DEVNULL,
+        pass_fds=descriptors,
+    )
 
 
 def _free(port: int) -> int:

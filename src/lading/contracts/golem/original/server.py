@@ -25,8 +25,11 @@ from lading.contracts.golem.handlers import (
 from lading.contracts.golem.original import wire
 from lading.contracts.golem.structs import Infrastructure, Subtask, Task
 
-__all__ = ["main"]
+__all__ = ["NOT_ALIVE", "main"]
 
+NOT_ALIVE = 75
+"""Its exit code if the process that has the handlers never came to life."""
+_ALIVE_SECONDS = 10.0
 _LIFECYCLE_SECONDS = 5.0
 """A handler that blocks its process keeps no server from ending."""
 
@@ -48,7 +51,13 @@ def main(arguments: list[str]) -> None:
 
 
 async def _serve(side: str, work_dir: Path, port: int, link: int, control: int) -> None:
-    asking = _Asking(*await asyncio.open_connection(sock=socket.socket(fileno=link)))
+    asks, its = await asyncio.open_connection(sock=socket.socket(fileno=link))
+    try:
+        async with asyncio.timeout(_ALIVE_SECONDS):
+            await wire.read(asks)
+    except TimeoutError:
+        os._exit(NOT_ALIVE)
+    asking = _Asking(asks, its)
     server: servers.AppServer
     if side == "requestor":
         server = servers.RequestorServer(

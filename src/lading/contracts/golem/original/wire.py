@@ -2,7 +2,7 @@
 
 The two are described in :mod:`lading.contracts.golem.original.inline`. The asking side sends
 ``{"id", "call", "arguments"}``, ``{"cancel": id}`` and ``{"stopping": true}``, and gets
-``{"id", "value"}`` or ``{"id", "error"}``.
+``{"alive": true}`` first, then ``{"id", "value"}`` or ``{"id", "error"}``.
 """
 
 from __future__ import annotations
