@@ -172,8 +172,8 @@ class FakeApp:
             database.execute(sql, (subtask_id, number))
             self._known.add(subtask_id)
             params = {"piece": number, "subtask": subtask_id, **self.params(number)}
-            found = Subtask(params, self.resources(number))
-        return found
+            return Subtask(params, self.resources(number))
+        raise AssertionError("not reached")
 
     async def verify(self, task_id: str, subtask_id: str) -> tuple[VerifyResult, str | None]:
         async with self._call("Verify", subtask_id):
@@ -287,9 +287,10 @@ class FakeProviders:
         self.deadlines.add(deadline)
         piece = work.params["piece"]
         self.computed[piece] += 1
+        attempt = self.computed[piece]
         try:
             await asyncio.sleep(0)
-            action = self.behave(node, work, self.computed[piece])
+            action = self.behave(node, work, attempt)
             if callable(action):
                 action = await action()
                 action = None if action is True else action  # of an event that one waits for
@@ -336,12 +337,14 @@ class Stage:
     providers: FakeProviders = field(default_factory=FakeProviders)
     events: list[Event] = field(default_factory=list)
     journal: Journal = field(init=False)
+    target: Path = field(init=False)
     options: dict[str, Any] = field(default_factory=lambda: {"nodes": 3, "rest": 0.01})
     params: dict[str, Any] = field(default_factory=lambda: {"pieces": 6})
     resources: tuple[Path, ...] = ()
     listen: Callable[[Event], None] = lambda event: None
 
     def __post_init__(self) -> None:
+        self.target = self.folder / "output"
         self.journal = Journal(self.folder / "golem.db")
         self.assignment = self.assign()
         self.app = FakeApp(self.home / "work")
@@ -351,7 +354,7 @@ class Stage:
             app=AppReference("fake", "fake:1"),
             params=self.params,
             resources=self.resources,
-            output=self.folder / "output",
+            output=self.target,
             options=DriverOptions(**self.options),
         )
 
@@ -375,7 +378,7 @@ class Stage:
             app=AppReference("fake", "fake:1"),
             params=self.params,
             resources=self.resources,
-            output=self.folder / "output",
+            output=self.target,
             options=DriverOptions(**self.options),
             task_id=task,
         )
@@ -407,7 +410,7 @@ class Stage:
         return {event.node: event.state for event in self.told(NodeChanged)}
 
     def outputs(self) -> dict[str, str]:
-        return {path.name: path.read_text() for path in sorted((self.folder / "output").iterdir())}
+        return {path.name: path.read_text() for path in sorted(self.target.iterdir())}
 
     def wanted(self) -> dict[str, str]:
         return {f"{piece:05}": right(piece) for piece in range(self.params["pieces"])}

@@ -37,14 +37,15 @@ class _Waiting:
     subtask : OpenSubtask
     asked : int
         How often it was asked for.
-    verdicts, results : int
-        How many verdicts there had been, and results had come, when it was asked for last.
+    verdicts, seen : int
+        How many verdicts there had been, and how many results ``Verify`` had been called for, when
+        it was asked for last.
     """
 
     subtask: OpenSubtask
     asked: int
     verdicts: int
-    results: int
+    seen: int
 
     def due(self, verdicts: int) -> bool:
         """Say whether enough others were verified: one at first, then ever more.
@@ -53,9 +54,9 @@ class _Waiting:
         """
         return verdicts >= self.verdicts + min(1 << max(self.asked - 1, 0), _LONGEST_WAIT)
 
-    def news(self, verdicts: int, results: int) -> bool:
+    def news(self, verdicts: int, seen: int) -> bool:
         """Say whether anything has come that it may have waited for."""
-        return verdicts > self.verdicts or results > self.results
+        return verdicts > self.verdicts or seen > self.seen
 
 
 class Verification:
@@ -107,18 +108,17 @@ class Verification:
         self._awaiting: list[_Waiting] = []
         self._busy = False
         self._verdicts = 0
-        self._results = 0
+        self._seen = 0
         self._wake = asyncio.Event()
 
     def put(self, subtask: OpenSubtask) -> None:
         """Queue a result."""
         self._queue.append(subtask)
-        self._results += 1
         self.wake()
 
     def keep_waiting(self, subtask: OpenSubtask) -> None:
         """Take over a result that awaited data before: asked for when there is any news."""
-        self._awaiting.append(_Waiting(subtask, asked=1, verdicts=0, results=-1))
+        self._awaiting.append(_Waiting(subtask, asked=1, verdicts=0, seen=-1))
         self._count()
 
     def wake(self) -> None:
@@ -153,13 +153,13 @@ class Verification:
             self._changed()
 
     def _has_news(self, item: _Waiting) -> bool:
-        return item.news(self._verdicts, self._results)
+        return item.news(self._verdicts, self._seen)
 
     def _next(self) -> _Waiting | None:
         """Choose: those for whom enough others were verified, then new ones, then any with news."""
         chosen = next((item for item in self._awaiting if item.due(self._verdicts)), None)
         if chosen is None and self._queue:
-            return _Waiting(self._queue.popleft(), asked=0, verdicts=0, results=0)
+            return _Waiting(self._queue.popleft(), asked=0, verdicts=0, seen=0)
         if chosen is None and self._starving():
             chosen = next(filter(self._has_news, self._awaiting), None)
         if chosen is not None:
@@ -173,7 +173,7 @@ class Verification:
 
     async def _verify(self, item: _Waiting) -> None:
         subtask = item.subtask
-        results = self._results
+        self._seen += not item.asked
         several = len(subtask.candidates) > 1
         async with self._handing_out if several else contextlib.nullcontext():
             for position, candidate in enumerate(subtask.candidates):
@@ -181,7 +181,7 @@ class Verification:
                 answer, reason = await self._ask(subtask)
                 if answer is VerifyResult.AWAITING_DATA:
                     left = replace(subtask, candidates=subtask.candidates[position:])
-                    self._await(left, item.asked + 1, results, reason)
+                    self._await(left, item.asked + 1, reason)
                     return
                 if answer is VerifyResult.SUCCESS:
                     self._right(subtask, candidate)
@@ -235,6 +235,6 @@ class Verification:
         for node in candidate.nodes:
             self._resting.failed(node, reason)
 
-    def _await(self, subtask: OpenSubtask, asked: int, results: int, reason: str) -> None:
+    def _await(self, subtask: OpenSubtask, asked: int, reason: str) -> None:
         self._journal.awaiting(self._task, subtask.subtask_id, subtask.candidates, reason)
-        self._awaiting.append(_Waiting(subtask, asked, self._verdicts, results))
+        self._awaiting.append(_Waiting(subtask, asked, self._verdicts, self._seen))
