@@ -126,6 +126,9 @@ class AppServer:
             else:
                 self.port = server.add_secure_port(address, credentials)
         except RuntimeError as error:
+            # One that was never started would never be ended, and keep its descriptors.
+            await server.start()
+            await server.stop(None)
             raise InputError(
                 "port", f"can't listen at {address}: {error}", fix="is it taken?"
             ) from error
@@ -133,7 +136,11 @@ class AppServer:
             self.port = 0
         await server.start()
         self._server = server
-        await self._lifecycle.on_after_startup()
+        try:
+            await self._lifecycle.on_after_startup()
+        except BaseException:
+            await self.stop()
+            raise
 
     def request_stop(self) -> None:
         """Tell the server to end; from its own event loop."""
