@@ -78,8 +78,8 @@ async def test_a_client_without_a_certificate_is_refused(
         grpc.ssl_channel_credentials(root),
         [("grpc.ssl_target_name_override", "localhost")],
     ) as channel:
+        call: Any = channel.unary_unary("/golem_task_api.RequestorApp/RunBenchmark")
         with pytest.raises(grpc.aio.AioRpcError) as caught:
-            call: Any = channel.unary_unary("/golem_task_api.RequestorApp/RunBenchmark")
             await call(b"")
         assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
 
