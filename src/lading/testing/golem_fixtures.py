@@ -48,7 +48,6 @@ def golem_inline(tmp_path: Path) -> MakeInlineApp:
         provider: ProviderAppHandler | Callable[[], ProviderAppHandler],
     ) -> InlineApp:
         directory = tmp_path / f"golem-inline-{next(numbers)}"
-        directory.mkdir()
         return InlineApp(requestor, provider, directory=directory)
 
     return make
@@ -60,8 +59,6 @@ def golem_container(tmp_path: Path) -> MakeContainerApp:
     numbers = itertools.count(1)
 
     def make(image: str) -> ContainerApp:
-        directory = tmp_path / f"golem-container-{next(numbers)}"
-        directory.mkdir()
-        return ContainerApp(image, directory=directory)
+        return ContainerApp(image, directory=tmp_path / f"golem-container-{next(numbers)}")
 
     return make
