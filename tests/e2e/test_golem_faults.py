@@ -76,9 +76,7 @@ def test_a_provider_that_hangs_is_stopped_in_time(golem: Golem) -> None:
 
 
 def test_a_provider_runs_out_of_memory(golem: Golem) -> None:
-    done = golem(
-        "--nodes", "1", "--retries", "0", "--memory", "100Mi", parts=1, do={"0": "eat"}
-    )
+    done = golem("--nodes", "1", "--retries", "0", "--memory", "100Mi", parts=1, do={"0": "eat"})
     failed(done, 70, "out of memory, limit 100 MiB", "--memory 200Mi")
 
 
@@ -132,9 +130,7 @@ def test_a_requestor_that_raises_is_quoted(golem: Golem, call: str) -> None:
 
 
 def test_a_requestor_that_does_not_answer(golem: Golem) -> None:
-    done = golem(
-        "--nodes", "1", "--app-timeout", "2", parts=1, requestor={"Verify": "hang"}
-    )
+    done = golem("--nodes", "1", "--app-timeout", "2", parts=1, requestor={"Verify": "hang"})
     assert done.returncode in (70, 124), done.stderr
     assert b"Verify" in done.stderr
 

@@ -74,9 +74,7 @@ def test_nodes_that_get_nothing_leave_the_work_to_others(golem: Golem) -> None:
 
 def test_replicas_that_agree(golem: Golem) -> None:
     # The second replica of part 0 that starts gives something else, the third agrees.
-    done = golem(
-        "--nodes", "3", "--replicas", "3", "--agree", "2", parts=2, do={"0": "fail-once"}
-    )
+    done = golem("--nodes", "3", "--replicas", "3", "--agree", "2", parts=2, do={"0": "fail-once"})
     assert done.returncode == 0, done.stderr
     assert sorted(golem.parts()) == [0, 1]
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket
-import stat
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
-from pathlib import Path
 
 import pytest
 
@@ -53,7 +53,11 @@ async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
 
 
 async def opened(relay: Relay) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    return await asyncio.open_unix_connection(relay.target.removeprefix("unix:"))
+    return await asyncio.open_unix_connection(address(relay))
+
+
+def address(relay: Relay) -> str:
+    return "\0" + relay.target.removeprefix("unix-abstract:")
 
 
 async def closed(writer: asyncio.StreamWriter) -> None:
@@ -158,36 +162,54 @@ async def test_a_connection_that_the_container_refuses_or_breaks_is_broken_here(
         await closed(writer)
 
 
-async def test_nobody_else_may_connect_and_nothing_is_left() -> None:
+async def test_nothing_is_left() -> None:
     async with serving(echo) as connect:
         async with Relay(connect) as relay:
-            path = Path(relay.target.removeprefix("unix:"))
-            assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
-            assert len(str(path)) < 104
             await relay.until_listening()
             open_still = [await opened(relay) for _ in range(5)]
             for _, writer in open_still:
                 writer.write(b"x")
             assert await open_still[0][0].readexactly(1) == b"x"
-        assert not path.parent.exists()
+        with pytest.raises(ConnectionRefusedError):
+            await opened(relay)
         for reader, writer in open_still:
             with contextlib.suppress(ConnectionError):
                 await reader.read()
             await closed(writer)
 
 
-async def test_a_long_temporary_directory_does_not_matter(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    long = tmp_path / ("long" * 30)
-    long.mkdir()
-    monkeypatch.setattr("tempfile.tempdir", str(long))
-    async with serving(echo) as connect, Relay(connect) as relay:
-        reader, writer = await opened(relay)
-        writer.write(b"x")
-        assert await reader.readexactly(1) == b"x"
-        await closed(writer)
-    assert not list(long.iterdir())
+STRANGER = """
+import os, socket, sys
+os.setgroups([]); os.setgid(65534); os.setuid(65534)
+sock = socket.socket(socket.AF_UNIX)
+sock.connect(sys.argv[1].replace("@", chr(0)))
+sock.settimeout(20)
+try:
+    sock.sendall(b"x")
+    print(sock.recv(1) or b"nothing")
+except OSError as error:
+    print(error)
+"""
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="becomes another user")
+async def test_nobody_else_may_connect() -> None:
+    asked = 0
+
+    async def never() -> socket.socket:
+        nonlocal asked
+        asked += 1
+        raise AssertionError
+
+    async with Relay(never) as relay:
+        name = address(relay).replace("\0", "@")
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", STRANGER, name, stdout=asyncio.subprocess.PIPE
+        )
+        told, _ = await process.communicate()
+        assert told
+        assert told.strip() != b"x"
+        assert asked == 0
 
 
 async def test_leaving_while_it_connects_leaves_nothing() -> None:

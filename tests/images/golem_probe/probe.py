@@ -84,7 +84,7 @@ async def common(word: str, rest: str, marks: Path, name: str) -> bool:
     elif word == "raise":
         raise RuntimeError(rest or f"raised in {name}")
     elif word == "print":
-        print(rest, flush=True)
+        print(rest.format(n=name), flush=True)
     else:
         return False
     return True
@@ -225,7 +225,8 @@ class Requestor(RequestorAppHandler):
 
     async def _do(self, task_work_dir: RequestorTaskDir, call: str) -> None:
         for word, rest in steps(self._params(task_work_dir).get("requestor", {}).get(call, "")):
-            await common(word, rest, task_work_dir, call)
+            # Beside the task's own directory: a task that is created anew gets another one.
+            await common(word, rest, task_work_dir.parent, call)
 
     @staticmethod
     def _params(task_work_dir: RequestorTaskDir) -> dict[str, Any]:

@@ -207,7 +207,7 @@ class AppClient:
 
     def _open(self) -> None:
         options: list[tuple[str, Any]] = list(_OPTIONS)
-        if self.target.startswith("unix:"):
+        if self.target.startswith("unix"):
             # Otherwise it is the escaped path, which some servers refuse.
             options.append(("grpc.default_authority", "localhost"))
         if self._tls is None:

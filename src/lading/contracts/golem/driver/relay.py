@@ -3,7 +3,11 @@
 gRPC connects by itself and wants an address. A container's port has none that holds on every
 engine, but anybody can have a socket that is connected to it
 (:meth:`lading.engine.base.Container.connect`). So whoever connects to the Unix socket is joined
-with a connection of ours to the container, byte for byte. Only this process's user may connect.
+with a connection of ours to the container, byte for byte.
+
+The socket's name is in no file system (unix(7), "abstract"): nothing is left of it, however the
+process ends. Such a name has no permissions, so the kernel is asked who connects: only processes of
+our own user get anywhere.
 """
 
 from __future__ import annotations
@@ -11,25 +15,22 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import shutil
-import tempfile
+import socket
+import struct
+import uuid
 from collections.abc import Awaitable, Callable
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import Any, Self, cast
 
 from lading.engine.shield import to_the_end
 from lading.errors import EngineError
 
-if TYPE_CHECKING:
-    import socket
-
 __all__ = ["Connect", "Relay"]
 
-Connect = Callable[[], Awaitable["socket.socket"]]
+Connect = Callable[[], Awaitable[socket.socket]]
 """Opens a connection to the container; raises ConnectionError while nothing listens."""
 
-_LONGEST_PATH = 100
-"""Bytes of a Unix socket's path: the kernel takes 107."""
+_PEER = struct.Struct("3i")
+"""What the kernel tells of who connects: process, user, group."""
 _WAITING = 1 << 20
 """Bytes that may wait for a reader before the writer has to."""
 _FIRST_WAIT, _LONGEST_WAIT = 0.001, 0.01
@@ -46,7 +47,7 @@ class Relay:
 
     def __init__(self, connect: Connect) -> None:
         self._connect = connect
-        self._folder: Path | None = None
+        self._name = f"lading-{uuid.uuid4().hex}"
         self._server: asyncio.Server | None = None
         self._joining: set[asyncio.Task[None]] = set()
         self._ends: set[_End] = set()
@@ -54,9 +55,8 @@ class Relay:
 
     @property
     def target(self) -> str:
-        """What gRPC connects to: ``unix:/path``."""
-        assert self._folder is not None
-        return f"unix:{self._folder / 's'}"
+        """What gRPC connects to."""
+        return f"unix-abstract:{self._name}"
 
     async def __aenter__(self) -> Self:
         """Begin to listen.
@@ -64,16 +64,11 @@ class Relay:
         Raises
         ------
         OSError
-            There is no place for the socket.
+            There can be no socket.
         """
-        try:
-            self._folder = await to_the_end(asyncio.to_thread(_make_folder))
-            self._server = await asyncio.get_running_loop().create_unix_server(
-                lambda: _End(self), str(self._folder / "s")
-            )
-        except BaseException:
-            await to_the_end(self.close())
-            raise
+        self._server = await asyncio.get_running_loop().create_unix_server(
+            lambda: _End(self), f"\0{self._name}"
+        )
         return self
 
     async def __aexit__(self, *exc: object) -> None:
@@ -112,9 +107,6 @@ class Relay:
         if self._first is not None:
             self._first.close()
             self._first = None
-        folder, self._folder = self._folder, None
-        if folder is not None:
-            await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
     # For the ends.
 
@@ -176,7 +168,10 @@ class _End(asyncio.Protocol):
         self._relay.opened(self)
         if self._peer is None:
             self._transport.pause_reading()
-            self._relay.came(self)
+            if _is_ours(self._transport.get_extra_info("socket")):
+                self._relay.came(self)
+            else:
+                self._transport.abort()
         elif self._peer.lost.done():
             self._transport.abort()
 
@@ -237,10 +232,8 @@ class _End(asyncio.Protocol):
             getattr(to, what)()
 
 
-def _make_folder() -> Path:
-    """Make a directory for the socket, that only we can look into; blocks."""
-    folder = tempfile.mkdtemp(prefix="lading-g-")
-    if len(os.fsencode(folder)) + 2 > _LONGEST_PATH:
-        Path(folder).rmdir()
-        folder = tempfile.mkdtemp(prefix="lading-g-", dir="/tmp")
-    return Path(folder)
+def _is_ours(sock: socket.socket) -> bool:
+    """Whether who connects is our user, or root, whom nothing could keep out anyway."""
+    found = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size)
+    _, user, _ = _PEER.unpack(found)
+    return user in (0, os.getuid())
