@@ -148,7 +148,7 @@ async def test_within_a_loop(golem_inline: MakeInlineApp, text: Path, tmp_path: 
     app = golem_inline(Words(), Counter())
     tasks = [app.compute({}, resources=[text], output=tmp_path / name) for name in ("a", "b")]
     for done in await asyncio.gather(*tasks):
-        assert done.files() == RESULTS
+        assert await asyncio.to_thread(done.files) == RESULTS
     assert (tmp_path / "a/2").read_bytes() == b"9"
 
 
