@@ -24,6 +24,8 @@ BUILT = [
     "lading-task/measure-signals:dev",
     "old-count:migrated",
     "old-count",
+    "lading-task/word-count:dev",
+    "lading-task/fractal:dev",
 ]
 
 NOT_EXECUTED = {
@@ -34,6 +36,7 @@ NOT_EXECUTED = {
 }
 """Nothing else may be left out."""
 NEEDS_WORDS = {"first-host", "micro-vms"}
+NEEDS_GOLEM = {"first-golem-app", "golem-run"}
 NEEDS_RUNTIME = {"micro-vms": "runsc"}
 NEEDS_PROGRAM = {"migrate-legacy": "docker"}
 
@@ -47,9 +50,10 @@ PAGES = [page for page in sorted(DOCS.rglob("*.md")) if commands(page)]
 
 
 @pytest.fixture
-def terminal(engine_host: str, tmp_path: Path) -> Iterator[Shell]:
+def terminal(engine_host: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Shell]:
     """A reader's terminal in the clone, with Lading installed."""
-    with reader(engine_host, tmp_path, BUILT) as env:
+    golem = request.getfixturevalue("page").stem in NEEDS_GOLEM
+    with reader(engine_host, tmp_path, BUILT, golem=golem) as env:
         env["PATH"] = f"{ROOT / '.venv/bin'}:{os.environ['PATH']}"
         with shell(ROOT, tmp_path, env) as opened:
             yield opened

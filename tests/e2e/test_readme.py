@@ -31,9 +31,9 @@ def test_every_link_leads_somewhere() -> None:
 @pytest.mark.timeout(420)
 def test_from_nothing_to_a_task_served(engine_host: str, tmp_path: Path) -> None:
     image = "lading-task/shout:dev"
-    others = ["lading-task/make-signals:dev", "lading-task/measure-signals:dev"]
+    others = [f"lading-task/{name}:dev" for name in ("make-signals", "measure-signals", "fractal")]
     with (
-        reader(engine_host, tmp_path, [image, *others]) as env,
+        reader(engine_host, tmp_path, [image, *others], golem=True) as env,
         shell(ROOT, tmp_path, env) as terminal,
     ):
         for block in blocks(README.read_text("utf-8")):

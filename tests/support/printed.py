@@ -27,6 +27,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
+from tests.images.golem import ensure_golem_base
 from tests.support.engines import call
 
 __all__ = ["Block", "Shell", "blocks", "reader", "shell"]
@@ -186,7 +187,9 @@ _PUBLIC = "python:3.11-slim"
 
 
 @contextlib.contextmanager
-def reader(host: str, folder: Path, images: Iterable[str] = ()) -> Iterator[dict[str, str]]:
+def reader(
+    host: str, folder: Path, images: Iterable[str] = (), *, golem: bool = False
+) -> Iterator[dict[str, str]]:
     """The environment of somebody who reads a page: a home of their own, and one engine.
 
     Readers have a registry. Where there is none, as on the project's own test machines, the base
@@ -201,6 +204,9 @@ def reader(host: str, folder: Path, images: Iterable[str] = ()) -> Iterator[dict
         Their home and Lading's state are made in it.
     images : iterable of str
         What the page builds, removed at the end.
+    golem : bool
+        Whether it builds Golem applications: then the image that is lent has their packages in it
+        already, as not every build reaches a package index.
     """
     home = folder / "home"
     home.mkdir()
@@ -219,6 +225,7 @@ def reader(host: str, folder: Path, images: Iterable[str] = ()) -> Iterator[dict
     ).stdout.strip()
     lent = found != _PUBLIC
     if lent:
+        found = ensure_golem_base(host) if golem else found
         repository, _, tag = _PUBLIC.partition(":")
         status, why = call(host, "POST", f"/images/{found}/tag?repo={repository}&tag={tag}")
         assert status == 201, why
