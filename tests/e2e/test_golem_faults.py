@@ -11,10 +11,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
 from tests.e2e.conftest import both_engines
 from tests.support.command_line import failed, lines_until
 from tests.support.golem import Golem
+
+pytestmark = pytest.mark.timeout(300)  # the first one may have to build an image
 
 
 def told(golem: Golem, *flags: str, **given: object) -> str:

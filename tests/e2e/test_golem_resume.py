@@ -8,10 +8,11 @@ import subprocess
 import time
 
 import pytest
-
 from tests.e2e.conftest import both_engines
 from tests.support.command_line import failed, lines_until
 from tests.support.golem import Golem
+
+pytestmark = pytest.mark.timeout(300)  # the first one may have to build an image
 
 
 def until_said(golem: Golem, word: str, times: int = 1) -> None:

@@ -7,9 +7,12 @@ import json
 import os
 from pathlib import Path
 
+import pytest
 from tests.e2e.conftest import both_engines
 from tests.support.command_line import documented
 from tests.support.golem import Golem
+
+pytestmark = pytest.mark.timeout(300)  # the first one may have to build an image
 
 
 @both_engines
