@@ -248,6 +248,10 @@ class FakeApp:
     async def revive(self) -> None:
         self.alive = True
         self.revived += 1
+        self.forget()
+
+    def forget(self) -> None:
+        """Begin anew with the order of calls: it or the driver is another one now."""
         self._told_pending = False
         self._verifying = False
         self._news.clear()
@@ -342,6 +346,7 @@ class Stage:
     params: dict[str, Any] = field(default_factory=lambda: {"pieces": 6})
     resources: tuple[Path, ...] = ()
     listen: Callable[[Event], None] = lambda event: None
+    driver: asyncio.Task[TaskOutcome] | None = None
 
     def __post_init__(self) -> None:
         self.target = self.folder / "output"
@@ -392,6 +397,7 @@ class Stage:
         )
 
     async def resume(self, options: DriverOptions | None = None) -> TaskOutcome:
+        self.app.forget()
         return await resume_task(
             self.app,
             self.providers,
@@ -417,7 +423,7 @@ class Stage:
 
     def check(self) -> None:
         """Fail unless everybody kept to the rules."""
-        assert self.app.violations == []
+        assert not self.app.violations, self.app.violations
         assert self.providers.violations == []
         assert self.providers.running == {}
 
