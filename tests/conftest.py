@@ -19,7 +19,6 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from pathlib import Path
 
-import grpc.aio
 import pytest
 from blockbuster import BlockBuster
 from tests.support import engines
@@ -235,15 +234,21 @@ async def no_task_left_behind() -> AsyncIterator[None]:
         pytest.fail(f"tasks left behind:\n{lines}", pytrace=False)
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _grpc_stays() -> Iterator[None]:
-    """Keep gRPC's thread and descriptors, which belong to the process, for the whole session.
+@pytest.fixture(scope="session")
+def grpc_stays() -> Iterator[None]:
+    """Keep what all channels of gRPC share until the session ends, for tests that have some.
 
-    It would end them, and wait for the thread, wherever the last of its channels is let go, be it
-    by the garbage collector.
+    With the last of them it would end some time later, and its thread would be waited for wherever
+    that one is let go, be it by the garbage collector in a running loop.
     """
-    grpc.aio.init_grpc_aio()
-    yield
+    import grpc.aio  # noqa: PLC0415  # most tests do without
+
+    async def in_a_loop() -> None:
+        grpc.aio.init_grpc_aio()
+
+    asyncio.run(in_a_loop())
+    with grpc.insecure_channel("unix:/none"):
+        yield
     grpc.aio.shutdown_grpc_aio()
 
 

@@ -73,17 +73,6 @@ class Original:
         assert self.containers() == []
 
 
-@pytest.fixture(scope="session")
-def grpc_stays() -> Iterator[None]:
-    """Keep what all channels of gRPC share: with the last one it would end, some time later."""
-    import grpc  # noqa: PLC0415 - only some of these tests need it
-    from grpc._cython import cygrpc  # type: ignore[attr-defined]  # noqa: PLC0415
-
-    cygrpc.init_grpc_aio()
-    with grpc.insecure_channel("unix:/none"):
-        yield
-
-
 @pytest.fixture
 def original(engine_host: str, tmp_path: Path) -> Iterator[Original]:
     folder = tmp_path / "work"

@@ -6,7 +6,6 @@ import contextlib
 import gc
 import os
 import threading
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -77,16 +76,7 @@ class Snapshot:
             for thread in self.threads - before.threads:
                 thread.join(timeout=1.0)
             grown = Snapshot.take(self.folder)
-        # What gRPC had open is closed by threads of its own, a moment after its last object went.
-        deadline = time.monotonic() + 1.0
-        while grown._only_descriptors_since(before) and time.monotonic() < deadline:
-            time.sleep(0.005)
-            grown = Snapshot.take(self.folder)
         return grown._lines(before)
-
-    def _only_descriptors_since(self, before: Snapshot) -> bool:
-        lines = self._lines(before)
-        return bool(lines) and all(line.startswith("file descriptor ") for line in lines)
 
     def _differs(self, before: Snapshot) -> bool:
         return bool(self._lines(before))

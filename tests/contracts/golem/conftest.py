@@ -30,6 +30,11 @@ class Serve(Protocol):
     async def __call__(self, server: AppServer, address: str = ...) -> str: ...
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _grpc_is_used(grpc_stays: None) -> None:
+    """Keep gRPC for all tests in this folder."""
+
+
 @pytest.fixture(autouse=True)
 def _no_traceback_kept(footprint: Footprint, caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     """Let go of logged exceptions, whose frames hold servers and channels, before it is looked."""
