@@ -13,6 +13,7 @@ import ctypes
 import functools
 import os
 import socket
+import struct
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TypeVar
@@ -246,17 +247,32 @@ async def dial(made: tuple[socket.socket, ...], port: int) -> socket.socket:
     try:
         for sock, (_, host) in zip(made, LOOPBACK, strict=False):
             try:
+                # Our own port may be the one that a server is about to take: let it.
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 await loop.sock_connect(sock, (host, port))
             except OSError as error:
                 failure = error if sock is made[0] else failure  # IPv4's reason is the clearer
             else:
-                chosen = sock
-                return sock
+                if not _is_its_own_peer(sock):
+                    chosen = sock
+                    return sock
     finally:
         close_all(sock for sock in made if sock is not chosen)
     if isinstance(failure, ConnectionError):
         raise failure
     raise ConnectionRefusedError(f"port {port} can't be reached: {failure}") from failure
+
+
+def _is_its_own_peer(sock: socket.socket) -> bool:
+    """Whether nobody listened, and the kernel connected a socket with itself.
+
+    It chooses our port from those above 32767, where a server's may be, too; and a TCP socket that
+    connects to its own address and port succeeds. Such a socket is made to vanish when closed.
+    """
+    if sock.getsockname() != sock.getpeername():
+        return False
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    return True
 
 
 def close_all(made: Iterable[socket.socket]) -> None:
