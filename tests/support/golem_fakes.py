@@ -91,6 +91,7 @@ class FakeApp:
         if task not in self._databases:
             database = sqlite3.connect(self.work / task / "app.db", isolation_level=None)
             database.execute("PRAGMA journal_mode = WAL")
+            database.execute("PRAGMA synchronous = OFF")
             database.execute(
                 "CREATE TABLE IF NOT EXISTS piece "
                 "(number INTEGER PRIMARY KEY, state TEXT, subtask TEXT)"

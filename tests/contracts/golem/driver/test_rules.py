@@ -170,6 +170,24 @@ async def test_a_failed_subtask_is_aborted_and_handed_out_again(play: Stage) -> 
     assert attempts == {1, 2}
 
 
+async def test_where_abort_subtask_fails_the_subtask_is_discarded(play: Stage) -> None:
+    play.providers.behave = lambda node, work, attempt: dead() if attempt == 1 else None
+    play.app.errs = lambda name, _: "oh no" if name == "AbortSubtask" else ""
+    await play.run(rest=0.0)
+    assert play.outputs() == play.wanted()
+    assert play.app.count("DiscardSubtasks") == 6
+
+
+async def test_work_that_is_never_handed_out_again_is_told(play: Stage) -> None:
+    play.providers.behave = lambda node, work, attempt: (
+        dead() if work.params["piece"] == 3 else None
+    )
+    play.app.errs = lambda name, _: "no" if name in ("AbortSubtask", "DiscardSubtasks") else ""
+    with pytest.raises(GolemTaskFailed, match="was never done, and the application can't be made"):
+        await play.run()
+    assert play.journal.task(play.task).done == 5
+
+
 async def test_a_subtask_has_a_deadline(play: Stage) -> None:
     play.providers.behave = lambda node, work, attempt: (
         TimedOut("took too long", seconds=7) if attempt == 1 else None

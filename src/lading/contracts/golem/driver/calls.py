@@ -101,6 +101,26 @@ class Calls:
         """Give a subtask up."""
         await self._ask("AbortSubtask", self._app.abort_subtask(self.task_id, subtask_id))
 
+    async def release(self, subtask_id: str) -> str:
+        """Have a subtask given up, so that its work is handed out again.
+
+        Returns
+        -------
+        str
+            Empty, or why the application can't be made to.
+        """
+        try:
+            await self.abort_subtask(subtask_id)
+        except AppError as error:
+            reason = error.message
+        else:
+            return ""
+        try:
+            await self.discard_subtasks([subtask_id])
+        except AppError:
+            return reason
+        return ""
+
     async def revive(self) -> None:
         """Start the application again.
 

@@ -169,6 +169,7 @@ class Schedule:
                 fix="see what its Verify waits for",
             )
         if self._nothing_pending:
+            self._tally.check_withheld()
             self._over.set()
             self._change.set()
         elif not resting:
@@ -367,8 +368,8 @@ class Schedule:
     async def _give_up(self, contest: Contest, verdict: Disagreed) -> None:
         subtask = contest.work.subtask_id
         # First the application: killed in between, we would have it forget the subtask anyway.
-        with contextlib.suppress(AppError):
-            await self._calls.abort_subtask(subtask)
+        if problem := await self._calls.release(subtask):
+            self._tally.withheld(subtask, contest.piece, problem)
         if not contest.alone:
             await in_thread(clear_subtask, self._home / CANDIDATES, subtask)
         self._tally.failure(subtask, contest.piece, verdict.reason, verdict.node, verdict.logs)

@@ -10,7 +10,7 @@ from pathlib import Path
 from lading.contracts.golem.constants import SUBTASK_INPUTS_DIR, SUBTASK_OUTPUTS_DIR
 from lading.contracts.golem.driver.below import Way
 from lading.contracts.golem.driver.calls import Calls, RequestorGone
-from lading.contracts.golem.driver.events import AppRestarted, Warned
+from lading.contracts.golem.driver.events import AppRestarted
 from lading.contracts.golem.driver.journal import Journal
 from lading.contracts.golem.driver.nodes import Node, Providers, node_id
 from lading.contracts.golem.driver.offloop import Stop, in_thread
@@ -166,14 +166,10 @@ class Session:
         name = subtask.subtask_id
         try:
             return await self._calls.discard_subtasks([name])
-        except AppError as error:
-            reason = error.message
-        try:
-            await self._calls.abort_subtask(name)
         except AppError:
-            if subtask.state is not SubtaskState.ASKED:  # which it may never have heard of
-                text = f"the application can't be made to forget subtask {name}: {reason}"
-                self._tally.tell(Warned(text))
+            problem = await self._calls.release(name)
+        if problem and subtask.state is not SubtaskState.ASKED:  # it may never have heard of that
+            self._tally.withheld(name, subtask.piece, problem)
         return []
 
 
@@ -215,7 +211,7 @@ def _the_worst(group: BaseExceptionGroup[BaseException]) -> BaseException:
             flat.append(error)
 
     def rank(error: BaseException) -> int:
-        kinds = (GolemTaskFailed, LadingError, RequestorGone)
+        kinds: tuple[type[Exception], ...] = (GolemTaskFailed, LadingError, RequestorGone)
         return next((at for at, kind in enumerate(kinds, 1) if isinstance(error, kind)), 0)
 
     return min(flat, key=rank)  # what is none of these is a mistake of ours, and comes first

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
-from lading.contracts.golem.driver.events import Discarded, Event, Progress, SubtaskFailed
+from lading.contracts.golem.driver.events import Discarded, Event, Progress, SubtaskFailed, Warned
 from lading.contracts.golem.driver.journal import Journal
 from lading.contracts.golem.driver.records import TaskRecord
 from lading.errors import GolemTaskFailed
@@ -49,6 +49,7 @@ class Tally:
         self._began = time.monotonic()
         self._done_before = record.done
         self._told: tuple[int, ...] = ()
+        self._withheld: dict[bytes, str] = {}
 
     def driven(self) -> float:
         """Return how many seconds drivers have spent on the task."""
@@ -80,10 +81,31 @@ class Tally:
             return None
         return left * (time.monotonic() - self._began) / made
 
+    def withheld(self, subtask_id: str, piece: bytes, reason: str) -> None:
+        """Note that the application can't be made to hand a piece of work out again."""
+        text = f"the application can't be made to forget subtask {subtask_id}: {reason}"
+        self._withheld[piece] = text
+        self.tell(Warned(text))
+
+    def check_withheld(self) -> None:
+        """Find out whether work is missing, now that the application has no more.
+
+        Raises
+        ------
+        GolemTaskFailed
+            It is.
+        """
+        for text in self._withheld.values():
+            raise GolemTaskFailed(
+                f"task {self._task}: a piece of work was never done, and {text}",
+                fix="see what is wrong with its AbortSubtask and DiscardSubtasks",
+            )
+
     def verified(self, subtask_id: str, piece: bytes) -> None:
         """Write down that a subtask is done."""
         self.done += 1
         self.in_a_row = 0
+        self._withheld.pop(piece, None)
         self._journal.done(self._task, subtask_id, piece, driven=self.driven())
 
     def failure(

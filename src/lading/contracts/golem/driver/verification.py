@@ -215,8 +215,8 @@ class Verification:
             answer, reason = await self._calls.verify(subtask.subtask_id)
         except (AppError, VerifyTimedOut) as error:
             # It does not know itself that the work has to be handed out again.
-            with contextlib.suppress(AppError):
-                await self._calls.abort_subtask(subtask.subtask_id)
+            if problem := await self._calls.release(subtask.subtask_id):
+                self._tally.withheld(subtask.subtask_id, subtask.piece, problem)
             return None, str(error)
         self._tally.tell(Verdict(subtask.subtask_id, answer.name, reason))
         return answer, reason
