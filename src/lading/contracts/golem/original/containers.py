@@ -64,7 +64,7 @@ class DockerTaskApiService(TaskApiService):
         Returns
         -------
         tuple of str and int
-            ``unix:/path``, a socket that leads to its port, and the port.
+            The name of a Unix socket that leads to its port, as gRPC writes it, and the port.
 
         Raises
         ------

@@ -26,7 +26,8 @@ class TaskApiService(ABC):
         Returns
         -------
         tuple of str and int
-            Where it is reached: host and port, or ``unix:/path`` and any number.
+            Where it is reached: host and port, or a target of gRPC that begins with ``unix`` and
+            any number.
         """
 
     @abstractmethod
@@ -40,6 +41,6 @@ class TaskApiService(ABC):
 
 def target_of(host: str, port: int) -> str:
     """Write what :meth:`TaskApiService.start` returned as gRPC wants it."""
-    if host.startswith("unix:"):
+    if host.startswith(("unix:", "unix-abstract:")):
         return host
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -1,0 +1,2 @@
+DOCKER_IMAGE = "lading-test/primes-app"
+VERSION = "1.0"
