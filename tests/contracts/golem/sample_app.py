@@ -95,7 +95,7 @@ class Provider(ProviderAppHandler):
                 await asyncio.to_thread((task_work_dir / "busy").touch)
                 await asyncio.Event().wait()
             case "block":
-                await Executor.run(_block, task_work_dir / "busy")
+                await Executor.run(_block, task_work_dir / "busy", deaf="deaf" in subtask_params)
             case "raise":
                 raise ValueError(subtask_params["text"])
             case "echo":
@@ -127,10 +127,10 @@ class Diary(AppLifecycleHandler):
         self.entries.append("after shutdown")
 
 
-def _block(mark: Path) -> None:
+def _block(mark: Path, *, deaf: bool) -> None:
     """Work until told to end, as a computation does that can't be cancelled."""
     mark.touch()
-    while not Executor.is_shutting_down():
+    while deaf or not Executor.is_shutting_down():
         time.sleep(0.001)
 
 

@@ -89,6 +89,21 @@ async def test_a_signal_interrupts_a_computation(
     assert (process.returncode, log) == (0, b"")
 
 
+async def test_a_second_signal_ends_it_at_once(
+    launch: Launch, free_port: int, tmp_path: Path
+) -> None:
+    """Also where blocking work does not listen."""
+    process = await launch("provider", str(free_port))
+    async with await ProviderAppClient.connect(f"127.0.0.1:{free_port}") as client:
+        computing = asyncio.create_task(client.compute("t1", "s1", {"do": "block", "deaf": True}))
+        await until_exists(tmp_path / "busy")
+        process.terminate()
+        with pytest.raises(AppGone):
+            await computing
+        process.terminate()
+    assert await process.wait() == -signal.SIGTERM
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -156,6 +171,19 @@ async def test_both_sides_in_one_process(tmp_path: Path, free_port: int) -> None
     whole = ["before startup", "after startup", "before shutdown", "after shutdown"]
     assert requestor_life.entries == provider_life.entries == whole
     assert golem.Executor.is_shutting_down()
+    golem.Executor.initialize()
+
+
+async def test_in_another_thread_signals_are_not_touched(tmp_path: Path, free_port: int) -> None:
+    def serve() -> None:
+        asyncio.run(main(tmp_path, ["provider", str(free_port)], provider_handler=Provider()))
+
+    before = signal.getsignal(signal.SIGTERM)
+    serving = asyncio.create_task(asyncio.to_thread(serve))
+    async with await ProviderAppClient.connect(f"127.0.0.1:{free_port}") as client:
+        assert signal.getsignal(signal.SIGTERM) == before
+        assert await client.run_benchmark() == 0.5
+    await serving
     golem.Executor.initialize()
 
 

@@ -20,6 +20,8 @@ from lading.contracts.golem.servers import AppServer, ProviderServer, RequestorS
 
 __all__ = ["main"]
 
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
 _servers = 0
 """How many servers this process runs in all; tests run several."""
 
@@ -109,18 +111,25 @@ def _interrupt() -> None:
 
 @contextlib.contextmanager
 def _signals(server: AppServer) -> Iterator[None]:
-    """End in good order at SIGTERM and SIGINT; the first process of a container ignores them."""
+    """End in good order at SIGTERM or SIGINT, and at the second one at once.
+
+    The first process of a container would ignore them.
+    """
     loop = asyncio.get_running_loop()
-    numbers = (signal.SIGTERM, signal.SIGINT)
-    try:
-        for number in numbers:
-            loop.add_signal_handler(number, server.request_stop)
-    except (RuntimeError, ValueError, NotImplementedError):
-        # In another thread than the first one, signals are somebody else's.
-        yield
-        return
+
+    def restore() -> None:
+        for number in _SIGNALS:
+            loop.remove_signal_handler(number)
+
+    def told() -> None:
+        restore()
+        server.request_stop()
+
+    # In another thread than the first one, signals are somebody else's.
+    with contextlib.suppress(RuntimeError, ValueError):
+        for number in _SIGNALS:
+            loop.add_signal_handler(number, told)
     try:
         yield
     finally:
-        for number in numbers:
-            loop.remove_signal_handler(number)
+        restore()
