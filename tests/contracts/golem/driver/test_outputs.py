@@ -90,6 +90,7 @@ def test_results_go_to_a_mount_point(work: Path, small_disk: Path) -> None:
     (results(work) / "deep" / "b").write_bytes(b"b")
     move(work, small_disk)
     assert sorted(path.name for path in small_disk.iterdir()) == ["a", "deep"]
+    assert sorted(path.name for path in small_disk.parent.iterdir()) == ["small", "work"]
 
 
 def test_a_full_disk_is_said_so_and_can_be_gone_on_with(work: Path, small_disk: Path) -> None:
@@ -107,9 +108,11 @@ class Killed(BaseException):
 
 
 @pytest.mark.usefixtures("elsewhere")
+@pytest.mark.parametrize("inside", [False, True])
 def test_a_move_that_was_broken_off_anywhere_is_finished(
-    tmp_path: Path, work: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, work: Path, monkeypatch: pytest.MonkeyPatch, inside: bool
 ) -> None:
+    monkeypatch.setattr(Path, "is_mount", lambda _: inside)
     original = tmp_path / "original"
     work.rename(original)
     for at in range(1000):
@@ -202,10 +205,10 @@ def test_an_application_that_removed_its_results(work: Path, tmp_path: Path) -> 
 
 def test_what_was_copied_is_taken_back_when_the_task_is_aborted(work: Path, tmp_path: Path) -> None:
     output = tmp_path / "out"
-    (output / ".lading-T").mkdir(parents=True)
-    (output / ".lading-T" / "a").touch()
+    (tmp_path / ".out.lading-T").mkdir()
+    (tmp_path / ".out.lading-T" / "a").touch()
     assert not drop_staging(Stop(), results(work), output, "T")
-    assert list(output.iterdir()) == []
+    assert [path.name for path in tmp_path.iterdir()] == ["work"]
     move(work, output)
     assert drop_staging(Stop(), results(work), output, "T"), "too late"
     check(work, output)

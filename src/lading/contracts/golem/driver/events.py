@@ -97,7 +97,8 @@ class Progress:
     done : int
         Subtasks that were verified.
     running : int
-        Subtasks that are computed now; with replicas, each of them once.
+        Subtasks that are computed now; with replicas, each of them once, and also those that wait
+        for another node.
     verifying : int
         Results that are, or wait to be, verified.
     awaiting : int

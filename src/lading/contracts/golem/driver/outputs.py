@@ -199,7 +199,8 @@ def move_outputs(stop: Stop, work: Path, source: Path, output: Path, task_id: st
     staging, complete = _stages(output, task_id)
     try:
         if complete.is_dir():
-            return _publish(complete, source, output)
+            _publish(complete, source, output, task_id)
+            return []
         if not _is_directory(source):
             if output.is_dir():  # it was moved before we were killed
                 return []
@@ -208,15 +209,13 @@ def move_outputs(stop: Stop, work: Path, source: Path, output: Path, task_id: st
             )
         notes = _settle_links(stop, work, source)
         output.parent.mkdir(parents=True, exist_ok=True)
-        if not staging.exists():
-            if _renamed(source, output):
-                return notes
-            output.mkdir(exist_ok=True)
-            _check_empty(output, task_id)
+        if not staging.exists() and _renamed(source, output):
+            return notes
+        _check_empty(output, staging, task_id)
         _stage(source, staging, stop)
         staging.rename(complete)
-        _sync(output)
-        _publish(complete, source, output)
+        _sync(complete.parent)
+        _publish(complete, source, output, task_id)
     except InterruptedError:
         raise
     except OSError as error:
@@ -227,14 +226,25 @@ def move_outputs(stop: Stop, work: Path, source: Path, output: Path, task_id: st
 
 
 def _stages(output: Path, task_id: str) -> tuple[Path, Path]:
-    return output / f".lading-{task_id}", output / f".lading-{task_id}-complete"
+    """Where results are copied to, and what that is called once all are there.
+
+    Beside the output, which then is replaced as a whole; in it where that can't be done.
+    """
+    inside = output.is_mount() or not os.access(_first_there(output.parent), os.W_OK | os.X_OK)
+    place = output if inside else output.parent
+    staging = place / f".{output.name}.lading-{task_id}"
+    return staging, staging.with_name(f"{staging.name}-complete")
+
+
+def _first_there(directory: Path) -> Path:
+    return next(path for path in (directory, *directory.parents) if path.exists())
 
 
 def drop_staging(_: Stop, source: Path, output: Path, task_id: str) -> bool:
     """Take back what was begun, unless it is finished; say whether it is."""
     staging, complete = _stages(output, task_id)
     if complete.is_dir() and not source.exists():
-        _publish(complete, source, output)
+        _publish(complete, source, output, task_id)
     if not source.exists():
         return True
     for path in (staging, complete):
@@ -243,13 +253,14 @@ def drop_staging(_: Stop, source: Path, output: Path, task_id: str) -> bool:
     return False
 
 
-def _check_empty(output: Path, task_id: str) -> None:
-    for path in output.iterdir():
-        raise InputError(
-            "--output",
-            f"{output} was empty, and holds {path.name} now; the results can't be put there",
-            fix=f"move it away, then resume the task {task_id}",
-        )
+def _check_empty(output: Path, staging: Path, task_id: str) -> None:
+    for path in output.iterdir() if output.exists() else ():
+        if path != staging:
+            raise InputError(
+                "--output",
+                f"{output} was empty, and holds {path.name} now; the results can't be put there",
+                fix=f"move it away, then resume the task {task_id}",
+            )
 
 
 def _is_directory(path: Path) -> bool:
@@ -267,10 +278,10 @@ def _renamed(source: Path, output: Path) -> bool:
 
 
 def _stage(source: Path, staging: Path, stop: Stop) -> None:
-    """Copy all to a directory in the output: what is there of an earlier try may be half."""
+    """Copy all to the other file system: what is there of an earlier try may be half."""
     if staging.exists():
         shutil.rmtree(staging)
-    staging.mkdir()
+    staging.mkdir(parents=True)
     _copy_tree(source, staging, stop)
 
 
@@ -316,15 +327,19 @@ def _sync(directory: Path) -> None:
         os.close(descriptor)
 
 
-def _publish(complete: Path, source: Path, output: Path) -> list[str]:
-    """Move what was copied up to where it belongs; the original goes."""
+def _publish(complete: Path, source: Path, output: Path, task_id: str) -> None:
+    """Put what was copied where it belongs; the original goes."""
     if source.is_dir():
         shutil.rmtree(source)
-    for path in complete.iterdir():
-        path.rename(output / path.name)
-    complete.rmdir()
+    if complete.parent == output:
+        for path in complete.iterdir():
+            path.rename(output / path.name)
+        complete.rmdir()
+    else:
+        _check_empty(output, complete, task_id)
+        complete.rename(output)
     _sync(output)
-    return []
+    _sync(output.parent)
 
 
 def _settle_links(stop: Stop, work: Path, source: Path) -> list[str]:

@@ -37,6 +37,8 @@ from lading.run.ids import new_id
 
 __all__ = ["Schedule", "piece_of"]
 
+_OPEN = 2
+"""Subtasks for each node that may be open: with replicas, some wait for slower nodes."""
 _HOPELESS = (EngineUnreachable, EngineTooOld, NotSupported, ImageError)
 """Of an engine's errors: no other try can succeed."""
 
@@ -200,6 +202,10 @@ class Schedule:
             change = self._change
             if (contest := self._seat(node)) is not None:
                 return contest
+            if len(self._contests) >= _OPEN * len(self._nodes):
+                self._show(node, NodeState.WAITING)  # for slower nodes to compute them, too
+                await change.wait()
+                continue
             async with self._asking:
                 if change is not self._change or self._over.is_set():
                     continue
