@@ -74,9 +74,9 @@ class Providers(Protocol):
     async def compute(self, node: Node, work: Work, *, deadline: float | None) -> Path:
         """Make room, start a container on the node's directory, call ``Compute``, and remove it.
 
-        Whatever happens, also when it is cancelled: when this returns or raises, the container is
-        gone, so nobody writes into the node's directory any more. Is called for at most one
-        subtask of a node at a time.
+        When this raises, also because it is cancelled, the container is gone. When it returns, the
+        container has answered, and all that is left for it to do is to end: nobody waits for that
+        but :meth:`close`. Is called for at most one subtask of a node at a time.
 
         The node's ``subtask_inputs`` may be mounted read-only, but need not be: the driver copies
         a resource anew if anybody has touched its copy.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from lading.contracts.golem.driver.container import AppContainer, Place
 from lading.contracts.golem.environments import Prerequisites
 from lading.engine.shield import to_the_end
-from lading.errors import AppError, AppGone, LadingError, OutOfMemory, RunError, TimedOut
+from lading.errors import AppError, AppGone, LadingError, OutOfMemory, TimedOut
 from lading.host.capacity import Resources
 from lading.run.records import RunState
 from lading.units import MIB, format_seconds
@@ -66,7 +65,7 @@ class ContainerProviders:
         self._app = app
         self._on_wait = on_wait or (lambda _node, _text: None)
         self._images: dict[str, asyncio.Task[ImageInfo]] = {}
-        self._removing: set[asyncio.Task[None]] = set()
+        self._ending: set[asyncio.Task[None]] = set()
 
     async def compute(self, node: Node, work: Work, *, deadline: float | None) -> Path:
         """Compute a subtask; see :meth:`lading.contracts.golem.driver.nodes.Providers.compute`."""
@@ -131,11 +130,11 @@ class ContainerProviders:
         """Wait until the last containers are removed."""
         for task in self._images.values():
             task.cancel()
-        while pending := {*self._removing, *self._images.values()} - self._done():
+        while pending := {*self._ending, *self._images.values()} - self._done():
             await asyncio.wait(pending)
 
     def _done(self) -> set[asyncio.Task[Any]]:
-        return {task for task in (*self._removing, *self._images.values()) if task.done()}
+        return {task for task in (*self._ending, *self._images.values()) if task.done()}
 
     # For each run.
 
@@ -161,17 +160,22 @@ class ContainerProviders:
             self._images[reference] = task
         return await asyncio.shield(task)
 
-    def remove_later(self, container: AppContainer) -> None:
-        """Remove a container that has ended: nobody has to wait for that."""
+    def end_later(self, container: AppContainer, room: contextlib.AsyncExitStack) -> None:
+        """Let a container end that has answered, remove it and give its room back.
 
-        async def remove() -> None:
-            # What can't be removed now is swept by the next command.
-            with contextlib.suppress(LadingError):
-                await container.close(state=RunState.SUCCEEDED)
+        Nobody has to wait for that: after its answer, all that is left for it to do is to end.
+        """
 
-        task = asyncio.create_task(remove(), name=f"remove {container.running.container.name}")
-        self._removing.add(task)
-        task.add_done_callback(self._removing.discard)
+        async def end() -> None:
+            async with room:
+                await asyncio.wait({container.running.exited}, timeout=_END_SECONDS)
+                # What can't be removed now is swept by the next command.
+                with contextlib.suppress(LadingError):
+                    await container.close(state=RunState.SUCCEEDED)
+
+        task = asyncio.create_task(end(), name=f"end {container.running.container.name}")
+        self._ending.add(task)
+        task.add_done_callback(self._ending.discard)
 
 
 class _Once:
@@ -208,8 +212,10 @@ class _Once:
             memory=max(limits.memory or 0, asked_for),
             gpus=int(self._wants.gpu),
         )
-        async with self._providers.room.of(resources, self._on_wait) as lent:
-            began = time.monotonic()
+        async with contextlib.AsyncExitStack() as stack:
+            lent = await stack.enter_async_context(
+                self._providers.room.of(resources, self._on_wait)
+            )
             container: AppContainer | None = None
             try:
                 async with asyncio.timeout(deadline) as limit:
@@ -226,18 +232,16 @@ class _Once:
                         gpus=lent.gpus,
                     )
                     answer = await self._asked(container, call, ask)
-                    left = None if deadline is None else began + deadline - time.monotonic()
             except TimeoutError:
-                if not limit.expired():
-                    await self._failed(container, TimeoutError())
-                    raise
-                error = self._late(call, deadline, container)
+                error: Exception = TimeoutError()
+                if limit.expired():
+                    error = self._late(call, deadline, container)
                 await self._failed(container, error)
                 raise error from None
             except BaseException as error:
                 await self._failed(container, error)
                 raise
-            await self._ended(container, left)
+            self._providers.end_later(container, stack.pop_all())
         return answer
 
     async def _asked(
@@ -274,19 +278,6 @@ class _Once:
         finally:
             await to_the_end(client.close())
 
-    async def _ended(self, container: AppContainer, left: float | None) -> None:
-        """Let it end after its answer, as the contract has it: then nobody writes any more."""
-        seconds = _END_SECONDS if left is None else max(0.1, min(left, _END_SECONDS))
-        try:
-            await asyncio.wait({container.running.exited}, timeout=seconds)
-        except BaseException:
-            await container.close()
-            raise
-        if container.running.exited.done():
-            self._providers.remove_later(container)
-        else:
-            await container.close(state=RunState.SUCCEEDED)
-
     async def _failed(self, container: AppContainer | None, error: BaseException) -> None:
         if container is None:
             return
@@ -296,7 +287,7 @@ class _Once:
         words = error.message if isinstance(error, LadingError) else repr(error)
         await container.close(state=RunState.FAILED, error=words)
 
-    def _late(self, call: str, deadline: float | None, container: AppContainer | None) -> RunError:
+    def _late(self, call: str, deadline: float | None, container: AppContainer | None) -> TimedOut:
         assert deadline is not None
         return TimedOut(
             f"{self._name}: {call} was not answered within {format_seconds(deadline)}",
