@@ -26,6 +26,7 @@ BUILT = [
     "old-count",
     "lading-task/word-count:dev",
     "lading-task/fractal:dev",
+    "lading-test/primes-app:1.0",
 ]
 
 NOT_EXECUTED = {
@@ -36,7 +37,7 @@ NOT_EXECUTED = {
 }
 """Nothing else may be left out."""
 NEEDS_WORDS = {"first-host", "micro-vms"}
-NEEDS_GOLEM = {"first-golem-app", "golem-run"}
+NEEDS_GOLEM = {"first-golem-app", "golem-run", "test-golem-app", "from-golem-task-api"}
 NEEDS_RUNTIME = {"micro-vms": "runsc"}
 NEEDS_PROGRAM = {"migrate-legacy": "docker"}
 
@@ -55,6 +56,7 @@ def terminal(engine_host: str, tmp_path: Path, request: pytest.FixtureRequest) -
     golem = request.getfixturevalue("page").stem in NEEDS_GOLEM
     with reader(engine_host, tmp_path, BUILT, golem=golem) as env:
         env["PATH"] = f"{ROOT / '.venv/bin'}:{os.environ['PATH']}"
+        env["PYTEST_DEBUG_TEMPROOT"] = str(tmp_path)  # pytest keeps what its tests wrote
         with shell(ROOT, tmp_path, env) as opened:
             yield opened
 
