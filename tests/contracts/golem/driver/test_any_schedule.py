@@ -180,6 +180,7 @@ async def test_each_piece_is_verified_once_or_the_task_fails_in_words(plan: Plan
         check_numbers(play.events, plan.nodes if replicas == 1 else 2 * plan.nodes)
 
 
+@pytest.mark.slow
 async def test_a_thousand_subtasks(play: Stage) -> None:
     play.params = {"pieces": 1000}
     play.providers.behave = lambda node, work, attempt: (

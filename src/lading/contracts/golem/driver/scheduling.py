@@ -304,9 +304,11 @@ class Schedule:
         error = await contest.compute(self._compute(node, contest))
         if error is not None:
             self._count(node, contest, error)
+        if not contest.over:
+            await self._decide(contest)
         await in_thread(clear_subtask, node.directory, contest.work.subtask_id)
-        if contest.over:
-            return
+
+    async def _decide(self, contest: Contest) -> None:
         verdict = contest.judge()
         if verdict is None:
             self._changed()  # another node may have to take its place
