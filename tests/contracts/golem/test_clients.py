@@ -145,14 +145,14 @@ async def test_a_server_that_says_nothing(tmp_path: Path) -> None:
         writer.close()
 
     async with await asyncio.start_unix_server(silence, tmp_path / "app.sock"):
-        with pytest.raises(NotReady):
+        with pytest.raises(NotReady, match="it does not answer"):
             await RequestorAppClient.connect(f"unix:{tmp_path / 'app.sock'}", wait=0.1)
 
 
 async def test_an_application_that_is_not_ready(foreign: Foreign) -> None:
     target = await foreign("RequestorApp", healthy=False)
     with pytest.raises(NotReady, match="NOT_SERVING"):
-        await RequestorAppClient.connect(target, wait=0.1)
+        await RequestorAppClient.connect(target, wait=0.3)
 
 
 async def test_a_server_without_health_is_no_application(foreign: Foreign) -> None:

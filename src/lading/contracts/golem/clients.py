@@ -32,8 +32,11 @@ _ASK_AGAIN = 0.005
 """How long between two looks for a server that is not there yet, in seconds."""
 _ANSWER = 1.0
 """How long a server that took a connection may be silent, in seconds."""
+_NOBODY = "nothing listens there"
 _HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0"
 """How HTTP/2 begins: the preface, and empty settings."""
+
+_Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 class RequestorCalls(Protocol):
@@ -94,7 +97,7 @@ class AppClient:
     Parameters
     ----------
     target : str
-        Where the application listens: ``host:port`` or ``unix:/path``.
+        Where the application listens, as gRPC says it: ``host:port``, ``unix:/path``.
     tls : ClientTls or None
         For an application that has TLS.
     """
@@ -109,6 +112,8 @@ class AppClient:
         self._methods: dict[str, Any] = {}
         self._in_flight: set[Any] = set()
         self._shutting_down = False
+        self._seen = _NOBODY
+        """What became of the last look for the application."""
 
     @classmethod
     async def connect(
@@ -119,7 +124,7 @@ class AppClient:
         Parameters
         ----------
         target : str
-            Where it listens: ``host:port`` or ``unix:/path``.
+            Where it listens, as gRPC says it: ``host:port``, ``unix:/path``.
         tls : ClientTls or None
             For an application that has TLS.
         wait : float
@@ -207,7 +212,7 @@ class AppClient:
 
     def _open(self) -> None:
         options: list[tuple[str, Any]] = list(_OPTIONS)
-        if self.target.startswith("unix"):
+        if self.target.startswith(("unix:", "unix-abstract:")):
             # Otherwise it is the escaped path, which some servers refuse.
             options.append(("grpc.default_authority", "localhost"))
         if self._tls is None:
@@ -228,22 +233,35 @@ class AppClient:
 
     async def _become_ready(self, wait: float) -> None:
         """Ask often: a gRPC channel that met nobody would not look again for a second."""
-        last = "nothing listens there"
         try:
             async with asyncio.timeout(wait):
                 while True:
-                    if await _is_answered(self.target, secure=self._tls is not None):
-                        status = await self._health()
-                        if status == "SERVING":
-                            return
-                        last = f"it says {status}"
+                    if await self._is_there() and await self._is_serving():
+                        return
                     await asyncio.sleep(_ASK_AGAIN)
         except TimeoutError:
             raise NotReady(
-                f"the application at {self.target} was not ready within {wait:g} s: {last}"
+                f"the application at {self.target} was not ready within {wait:g} s: {self._seen}"
             ) from None
 
-    async def _health(self) -> str:
+    async def _is_there(self) -> bool:
+        try:
+            connection = await _connect(self.target)
+        except OSError:
+            self._seen = _NOBODY
+            return False
+        if self._seen == _NOBODY:
+            self._seen = "it does not answer"
+        if connection is None:
+            return True
+        try:
+            # A server with TLS waits for the client to begin, with what it takes for TLS.
+            return self._tls is not None or await _is_answered(connection)
+        finally:
+            # There is nothing to say, so nothing to wait for either.
+            connection[1].transport.abort()
+
+    async def _is_serving(self) -> bool:
         """Ask once, on a new connection where the last one failed."""
         if self._channel is None:
             self._open()
@@ -260,9 +278,11 @@ class AppClient:
                 text = "what answers there has no health service, so it is no application"
                 raise AppError("Check", "UNIMPLEMENTED", text) from None
             await self.close()
-            return f"{error.code().name}: {error.details()}"
-        name: str = health_pb2.HealthCheckResponse.ServingStatus.Name(reply.status)
-        return name
+            self._seen = f"{error.code().name}: {error.details()}"
+            return False
+        status: str = health_pb2.HealthCheckResponse.ServingStatus.Name(reply.status)
+        self._seen = f"it says {status}"
+        return status == "SERVING"
 
 
 class RequestorAppClient(AppClient):
@@ -374,33 +394,30 @@ def _object(call: str, field: str, text: str) -> dict[str, Any]:
     return value
 
 
-async def _is_answered(target: str, *, secure: bool) -> bool:
-    """Whether a server answers at a target, or gRPC must find that out.
+async def _connect(target: str) -> _Connection | None:
+    """Connect to where a target is; None: that is left to gRPC, as for the driver's relays.
 
-    A relay takes connections for a server that is not there yet, and closes them.
+    Raises
+    ------
+    OSError
+        If nobody listens there.
     """
+    if target.startswith("unix:"):
+        return await asyncio.open_unix_connection(target.removeprefix("unix:").removeprefix("//"))
+    host, separator, port = target.rpartition(":")
+    if not separator or not port.isdigit():
+        return None
+    return await asyncio.open_connection(host.strip("[]"), int(port))
+
+
+async def _is_answered(connection: _Connection) -> bool:
+    """Whether a server is behind a connection, not only a relay that closes it again."""
+    reader, writer = connection
+    writer.write(_HELLO)
     try:
-        if target.startswith("unix:"):
-            path = target.removeprefix("unix:").removeprefix("//")
-            reader, writer = await asyncio.open_unix_connection(path)
-        else:
-            host, separator, port = target.rpartition(":")
-            if not separator or not port.isdigit():
-                return True
-            reader, writer = await asyncio.open_connection(host.strip("[]"), int(port))
-    except OSError:
-        return False
-    try:
-        # A server with TLS waits for the client to begin, with what it takes for TLS.
-        if secure:
-            return True
-        writer.write(_HELLO)
         async with asyncio.timeout(_ANSWER):
             return bool(await reader.read(1))
     except TimeoutError:
-        return True
+        return True  # gRPC may have more patience
     except OSError:
         return False
-    finally:
-        # Closed at once, as there is nothing to say.
-        writer.transport.abort()
