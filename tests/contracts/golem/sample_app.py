@@ -47,6 +47,8 @@ class Requestor(RequestorAppHandler):
         self.calls.append(("next_subtask", task_work_dir, subtask_id, opaque_node_id))
         if opaque_node_id == "unwanted":
             return None
+        if subtask_id == "large":
+            return Subtask(params={"load": "x" * (16 * 1024 * 1024)}, resources=[])
         return Subtask(params={"part": subtask_id}, resources=["a", "b"])
 
     async def verify(

@@ -121,6 +121,7 @@ async def test_messages_of_16_mb(provider: ProviderSide, requestor: RequestorSid
     )
     await requestor[1].create_task("t1", 1, {"load": load})
     assert requestor[0].calls[0][3] == {"load": load}
+    assert await requestor[1].next_subtask("t1", "large", "n1") == Subtask({"load": load}, [])
 
 
 # Handlers of all kinds.
