@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
-from tests.support.golem_fakes import Stage, right
+from tests.support.golem_fakes import Stage, dead, right
 
 from lading.contracts.golem.driver.events import Discarded, NodeChanged, TaskBegan
 from lading.contracts.golem.driver.homes import claim
@@ -232,6 +232,30 @@ async def test_a_task_that_nobody_drives_is_aborted(play: Stage) -> None:
     assert not play.home.exists()
     with pytest.raises(InputError, match="is aborted already"):
         await play.resume()
+
+
+async def test_what_a_failed_task_had_done_stays_until_it_is_aborted(play: Stage) -> None:
+    play.providers.behave = lambda node, work, attempt: (
+        dead() if work.params["piece"] == 5 else None
+    )
+    with pytest.raises(GolemTaskFailed):
+        await play.run(rest=0.0)
+    results = play.home / "work" / play.task / "task_outputs"
+    assert len(await asyncio.to_thread(list, results.iterdir())) == 5
+    assert not (play.home / "nodes").exists()
+    assert await abort_task(None, play.journal, play.task, home=play.home) is TaskState.FAILED
+    assert not play.home.exists()
+
+
+async def test_an_application_that_removes_its_results_fails(play: Stage) -> None:
+    async def shutdown() -> None:
+        results = play.home / "work" / play.task / "task_outputs"
+        await asyncio.to_thread(results.rename, results.with_name("away"))
+
+    play.app.shutdown = shutdown  # type: ignore[method-assign]
+    with pytest.raises(GolemTaskFailed, match="has removed its directory of results"):
+        await play.run()
+    assert play.journal.task(play.task).state is TaskState.FAILED
 
 
 async def test_an_abort_that_no_driver_saw_is_done_by_the_next(play: Stage) -> None:

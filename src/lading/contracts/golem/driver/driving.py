@@ -82,6 +82,7 @@ class Drive:
         self._tell = tell
         self._resumed = resumed
         self._notes: list[str] = []
+        self._shut_down = False
         self._tally = Tally(journal, self._record(), self._told)
 
     def _told(self, event: Event) -> None:
@@ -260,6 +261,7 @@ class Drive:
         if calls is not None:
             # Before its results are moved: it must not write to them any more.
             self._notes += await calls.farewell(abort=False)
+            self._shut_down = True
         work = self._home / "work"
         self._notes += await in_thread(
             move_outputs, work, self._results(record), record.output, self._task
@@ -280,7 +282,7 @@ class Drive:
     async def _give_up(self, state: TaskState, reason: str) -> None:
         record = self._record()
         driven = self._tally.driven()
-        if record.state is TaskState.FINISHING:
+        if record.state is TaskState.FINISHING and state is TaskState.ABORTED:
             moved = await in_thread(drop_staging, self._results(record), record.output, self._task)
             if moved:  # too late: its user has the results
                 await self._end_well()
@@ -289,10 +291,11 @@ class Drive:
         if state is TaskState.FAILED:
             self._journal.enter(self._task, TaskState.FAILING, driven=driven, error=reason)
         calls = self._calls()
-        if calls is not None:
+        if calls is not None and not self._shut_down:
             await calls.farewell(abort=record.state is not TaskState.PREPARING)
-        keep = state is TaskState.FAILED  # a look at its work directory may tell why
-        await in_thread(remove_home, self._home / "nodes" if keep else self._home)
+        # Of one that failed, what was done until then may be of use: `abort` removes that.
+        failed = state is TaskState.FAILED
+        await in_thread(remove_home, self._home / "nodes" if failed else self._home)
         self._journal.enter(self._task, state, driven=driven, error=reason)
         await self._journal.settled()
 

@@ -179,9 +179,14 @@ class Journal:
         self._do("created", env_id, json.dumps(prerequisites), min_memory_mib, task_id)
 
     def enter(self, task_id: str, state: TaskState, *, driven: float, error: str = "") -> None:
-        """Write down where a task is now."""
+        """Write down where a task is now; once it is done or aborted, only its sums are kept."""
         ended = state in (TaskState.DONE, TaskState.FAILED, TaskState.ABORTED)
-        self._do("task_state", state, error, time.time() if ended else None, driven, task_id)
+        values = (state, error, time.time() if ended else None, driven, task_id)
+        operations: list[files.Operation] = [(self._sql["task_state"], values)]
+        if state in (TaskState.DONE, TaskState.ABORTED):
+            forget = ("forget_subtasks", "forget_pieces")
+            operations += [(self._sql[name], (task_id,)) for name in forget]
+        self._file.write(operations)
 
     def change_options(self, task_id: str, options: DriverOptions) -> None:
         """Drive a task otherwise from now on."""

@@ -246,7 +246,7 @@ def drop_staging(_: Stop, source: Path, output: Path, task_id: str) -> bool:
     if complete.is_dir() and not source.exists():
         _publish(complete, source, output, task_id)
     if not source.exists():
-        return True
+        return output.is_dir()
     for path in (staging, complete):
         if path.is_dir():
             shutil.rmtree(path)

@@ -14,13 +14,14 @@ driver holds while it lives.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
 
 from lading.contracts.golem.driver.driving import Drive
 from lading.contracts.golem.driver.events import Event
-from lading.contracts.golem.driver.homes import claim, is_driven, task_home
+from lading.contracts.golem.driver.homes import claim, is_driven, remove_home, task_home
 from lading.contracts.golem.driver.journal import Journal
 from lading.contracts.golem.driver.nodes import Providers, Requestor
 from lading.contracts.golem.driver.offloop import Stop, in_thread
@@ -60,13 +61,19 @@ async def check_assignment(assignment: Assignment) -> None:
     await in_thread(_check, assignment)
 
 
-def _check(stop: Stop, assignment: Assignment) -> str:
+def _check(stop: Stop, assignment: Assignment) -> tuple[Assignment, str]:
+    """Return it with absolute paths, and its parameters as JSON: who resumes it is elsewhere."""
     check_output(stop, assignment.output)
     check_resources(stop, assignment.resources)
     try:
-        return json.dumps(assignment.params, allow_nan=False)
+        params = json.dumps(assignment.params, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise InputError("--params", f"is nothing that JSON can say: {error}") from None
+    resources = tuple(path.absolute() for path in assignment.resources)
+    placed = dataclasses.replace(
+        assignment, output=assignment.output.absolute(), resources=resources
+    )
+    return placed, params
 
 
 async def run_task(
@@ -109,7 +116,7 @@ async def run_task(
     LadingError
         Something else that has to be put right first.
     """
-    params = await in_thread(_check, assignment)
+    assignment, params = await in_thread(_check, assignment)
     task_id = assignment.task_id
     async with claim(home, task_id):
         journal.begin(assignment, params)
@@ -167,6 +174,8 @@ async def abort_task(
 ) -> TaskState:
     """Abort a task that nobody drives now; for one that is driven, `Journal.ask_abort`.
 
+    Of one that has failed, what its application had done by then is removed.
+
     Parameters
     ----------
     app : Requestor or None
@@ -183,7 +192,9 @@ async def abort_task(
         A driver lives.
     """
     async with claim(home, task_id):
-        if not journal.task(task_id).ended:
+        if journal.task(task_id).ended:
+            await in_thread(remove_home, home)
+        else:
             journal.ask_abort(task_id)
             await Drive(app, None, journal, task_id, home=home).abort()
         return journal.task(task_id).state
