@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 import sqlite3
 import subprocess
 import sys
@@ -258,24 +256,25 @@ def test_a_transaction_is_one_thread_alone(tmp_path: Path) -> None:
     assert where(manager, 1) == (COMPUTING, "other")
 
 
-def _hand_out(path: Path, number: int) -> None:
-    DBTaskManager(path).start_subtask(number, f"process {os.getpid()}")
-
-
 def test_a_forked_process(tmp_path: Path) -> None:
     """It opens connections of its own; the parent's are still good."""
-    manager = DBTaskManager(tmp_path)
-    manager.create_task(3)
-    for number in (0, 1):
-        child = multiprocessing.get_context("fork").Process(
-            target=_hand_out, args=(tmp_path, number)
-        )
-        child.start()
-        child.join(30)
-        assert child.exitcode == 0
-        child.close()
-    assert manager.get_next_computable_part_num() == 2
-    manager.start_subtask(2, "mine")
+    code = (
+        "import os, pathlib, sys\n"
+        "from lading.contracts.golem.subtasks.database import DBTaskManager\n"
+        "path = pathlib.Path(sys.argv[1])\n"
+        "manager = DBTaskManager(path)\n"
+        "manager.create_task(3)\n"
+        "for number in (0, 1):\n"
+        "    pid = os.fork()\n"
+        "    if pid == 0:\n"
+        "        DBTaskManager(path).start_subtask(number, str(os.getpid()))\n"
+        "        sys.exit()\n"
+        "    assert os.waitpid(pid, 0)[1] == 0\n"
+        "assert manager.get_next_computable_part_num() == 2\n"
+        "manager.start_subtask(2, 'mine')\n"
+    )
+    subprocess.run([sys.executable, "-W", "error", "-c", code, str(tmp_path)], check=True)
+    assert DBTaskManager(tmp_path).get_next_computable_part_num() is None
 
 
 def test_a_file_that_was_removed_is_made_again(tmp_path: Path) -> None:

@@ -78,7 +78,7 @@ async def main(  # noqa: PLR0917  # as applications call it
 def _read_arguments(argv: Sequence[str]) -> tuple[str, int]:
     if len(argv) != 2:
         _refuse(f"there are {len(argv)} arguments")
-    side, port = argv
+    side, port = (str(word) for word in argv)  # some give the port as a number
     if side not in ("requestor", "provider"):
         _refuse(f"{side!r} is neither requestor nor provider")
     if not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
