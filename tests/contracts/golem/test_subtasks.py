@@ -168,6 +168,7 @@ def test_fields_of_the_application(tmp_path: Path) -> None:
     manager.start_subtask(1, "s")
     found = Frames(tmp_path).get_part(1)
     assert isinstance(found, Frame)
+    assert found.subtask is not None
     assert (found.number, found.text, found.subtask.id) == (11, "é", "s")
 
 
