@@ -215,6 +215,7 @@ def reader(
         "LADING_STATE": str(folder / "state"),
         "DOCKER_HOST": host,
         "NO_COLOR": "1",
+        "PYTEST_DEBUG_TEMPROOT": str(folder),
     }
     found = subprocess.run(
         [str(ROOT / "scripts/base-image")],
