@@ -32,6 +32,31 @@ PullOption = Annotated[
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Write what became of it to stdout as one JSON object.")
 ]
+ParamsOption = Annotated[
+    str,
+    typer.Option("--params", metavar="FILE|JSON", help="The task's parameters, as a JSON object."),
+]
+ResourcesOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--resources",
+        "-r",
+        metavar="FILE|DIR",
+        help="What the task works on: a file, or a directory whose content is meant; may be "
+        "repeated.",
+    ),
+]
+TagOption = Annotated[
+    str, typer.Option("--tag", metavar="NAME", help="Name of the image that a folder becomes.")
+]
+BuildArgOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--build-arg",
+        metavar="KEY=VALUE",
+        help="Argument of the folder's Dockerfile; may be repeated.",
+    ),
+]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no summary.")]
 
 
@@ -56,33 +81,10 @@ def run(
             help="Where the results go: a directory that is empty, or not there yet.",
         ),
     ],
-    params: Annotated[
-        str,
-        typer.Option(
-            "--params", metavar="FILE|JSON", help="The task's parameters, as a JSON object."
-        ),
-    ] = "{}",
-    resources: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--resources",
-            "-r",
-            metavar="FILE|DIR",
-            help="What the task works on: a file, or a directory whose content is meant; may be "
-            "repeated.",
-        ),
-    ] = None,
-    tag: Annotated[
-        str, typer.Option("--tag", metavar="NAME", help="Name of the image that a folder becomes.")
-    ] = "",
-    build_arg: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--build-arg",
-            metavar="KEY=VALUE",
-            help="Argument of the folder's Dockerfile; may be repeated.",
-        ),
-    ] = None,
+    params: ParamsOption = "{}",
+    resources: ResourcesOption = None,
+    tag: TagOption = "",
+    build_arg: BuildArgOption = None,
     pull: PullOption = Pull.MISSING,
     as_json: JsonOption = False,
     quiet: QuietOption = False,

@@ -283,7 +283,9 @@ class Provider(ProviderAppHandler):
             elif word == "big":
                 result["big"] = "x" * (int(rest) << 20)
             elif word == "interfaces":
-                result["interfaces"] = sorted(os.listdir("/sys/class/net"))
+                result["interfaces"] = sorted(
+                    path.name for path in Path("/sys/class/net").iterdir()
+                )
             elif word == "outside":
                 return "../../etc/passwd"
             elif word == "link":

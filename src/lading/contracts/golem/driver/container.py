@@ -6,7 +6,7 @@ import asyncio
 import json
 import os
 from collections.abc import Coroutine, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from lading.contracts.golem import CONTRACT
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from lading.run.ownership import Owner
     from lading.run.records import Records
 
-__all__ = ["AppContainer", "Circumstances", "Place"]
+__all__ = ["AppContainer", "AppRun", "Circumstances", "Place"]
 
 T = TypeVar("T")
 
@@ -100,6 +100,89 @@ class Place:
         return "0" if self.info.rootless else f"{os.getuid()}:{os.getgid()}"
 
 
+@dataclass(frozen=True, slots=True)
+class AppRun:
+    """A container of an application that is to be run.
+
+    Parameters
+    ----------
+    side : str
+        ``requestor`` or ``provider``.
+    image : ImageInfo
+        One that the engine has; its entrypoint is the app.
+    image_name : str
+        What its user, or the application, called the image.
+    directory : Path
+        Its work directory, absolute.
+    name : str
+        What errors and records call it.
+    detail : mapping
+        What its record tells besides: ``golem_task`` and the like.
+    limits : Limits
+        What it may use.
+    memory_request : int or None
+        Bytes that it should get when others want memory as well.
+    gpus : tuple of str
+        Devices that are lent to it.
+    env : mapping
+        Variables that it gets besides its image's.
+    """
+
+    side: str
+    image: ImageInfo
+    image_name: str
+    directory: Path
+    name: str
+    detail: Mapping[str, Any] = field(default_factory=dict)
+    limits: Limits = field(default_factory=lambda: Limits(pids=_PIDS))
+    memory_request: int | None = None
+    gpus: tuple[str, ...] = ()
+    env: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        return _PORTS[self.side]
+
+    def spec(self, place: Place) -> ContainerSpec:
+        """Decide everything about its container."""
+        return ContainerSpec(
+            image=self.image.id,
+            args=(self.side, str(self.port)),
+            env=self.env,
+            labels={
+                **place.owner.labels(),
+                "lading.contract": CONTRACT,
+                "lading.task": str(self.detail.get("golem_task", self.name)),
+                "lading.golem.side": self.side,
+            },
+            mounts=(Mount(str(self.directory), f"/{WORK_DIR}", read_only=False),),
+            gpus=Gpu(self.gpus) if self.gpus else None,
+            limits=self.limits,
+            requests=Limits(memory=self.memory_request),
+            network=Network.DEFAULT if place.circumstances.network else Network.NONE,
+            ports=(self.port,),
+            runtime=place.circumstances.runtime,
+            user=place.user,
+            sealed=True,
+        )
+
+    def record(self, place: Place) -> Run:
+        """Make its record."""
+        return Run(
+            id=new_id(),
+            kind=Kind.CONTAINER,
+            contract=CONTRACT,
+            owner=place.owner.id,
+            name=self.name,
+            image=self.image_name,
+            image_id=self.image.id,
+            cpus=self.limits.cpus,
+            memory=self.limits.memory,
+            detail=json.dumps({**self.detail, "side": self.side}),
+        )
+
+
 class AppContainer:
     """An application's container that runs, and the address of its port; see :meth:`start`.
 
@@ -114,46 +197,8 @@ class AppContainer:
         self._log = log
 
     @classmethod
-    async def start(
-        cls,
-        place: Place,
-        image: ImageInfo,
-        side: str,
-        directory: Path,
-        *,
-        name: str,
-        image_name: str,
-        detail: dict[str, Any],
-        limits: Limits | None = None,
-        memory_request: int | None = None,
-        gpus: tuple[str, ...] = (),
-        env: Mapping[str, str] | None = None,
-    ) -> Self:
+    async def start(cls, place: Place, wanted: AppRun) -> Self:
         """Start it; leaves nothing behind if that fails or is cancelled.
-
-        Parameters
-        ----------
-        place : Place
-        image : ImageInfo
-            One that the engine has; its entrypoint is the app.
-        side : str
-            ``requestor`` or ``provider``.
-        directory : Path
-            Its work directory.
-        name : str
-            What errors and records call it.
-        image_name : str
-            What its user, or the application, called the image.
-        detail : dict
-            What its record tells besides: ``golem_task`` and the like.
-        limits : Limits or None
-            None: only that of processes.
-        memory_request : int or None
-            Bytes that it should get when others want memory as well.
-        gpus : tuple of str
-            Devices that are lent to it.
-        env : mapping or None
-            Variables that it gets besides its image's.
 
         Raises
         ------
@@ -162,47 +207,14 @@ class AppContainer:
         RecordError
             It can't be written down, so it is not begun.
         """
-        limits = limits or Limits(pids=_PIDS)
-        port = _PORTS[side]
-        spec = ContainerSpec(
-            image=image.id,
-            args=(side, str(port)),
-            env=env or {},
-            labels={
-                **place.owner.labels(),
-                "lading.contract": CONTRACT,
-                "lading.task": str(detail.get("golem_task", name)),
-                "lading.golem.side": side,
-            },
-            mounts=(Mount(str(directory), f"/{WORK_DIR}", read_only=False),),
-            gpus=Gpu(gpus) if gpus else None,
-            limits=limits,
-            requests=Limits(memory=memory_request),
-            network=Network.DEFAULT if place.circumstances.network else Network.NONE,
-            ports=(port,),
-            runtime=place.circumstances.runtime,
-            user=place.user,
-            sealed=True,
-        )
-        run = Run(
-            id=new_id(),
-            kind=Kind.CONTAINER,
-            contract=CONTRACT,
-            owner=place.owner.id,
-            name=name,
-            image=image_name,
-            image_id=image.id,
-            cpus=limits.cpus,
-            memory=limits.memory,
-            detail=json.dumps({**detail, "side": side}),
-        )
+        run = wanted.record(place)
         log = None
         if place.records is not None:
             log = await KeptLog.open(place.records.path.parent, run.id)
         try:
             running = await start(
                 place.engine,
-                spec,
+                wanted.spec(place),
                 records=place.records,
                 run=run,
                 on_log=log.write if log is not None else None,
@@ -211,7 +223,7 @@ class AppContainer:
             if log is not None:
                 await log.close()
             raise
-        it = cls(running, Relay(lambda: running.connect(port)), log)
+        it = cls(running, Relay(lambda: running.connect(wanted.port)), log)
         try:
             await it._relay.__aenter__()
         except BaseException:

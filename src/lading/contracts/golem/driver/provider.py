@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from lading.contracts.golem.driver.container import AppContainer, Place
+from lading.contracts.golem.driver.container import AppContainer, AppRun, Place
 from lading.contracts.golem.environments import Prerequisites
 from lading.engine.shield import to_the_end
 from lading.errors import AppError, AppGone, LadingError, OutOfMemory, TimedOut
@@ -221,15 +221,17 @@ class _Once:
                 async with asyncio.timeout(deadline) as limit:
                     container = await AppContainer.start(
                         self._providers.place,
-                        image,
-                        "provider",
-                        self._directory,
-                        name=self._name,
-                        image_name=self._wants.reference,
-                        detail=self._detail,
-                        limits=limits,
-                        memory_request=asked_for or None,
-                        gpus=lent.gpus,
+                        AppRun(
+                            "provider",
+                            image,
+                            self._wants.reference,
+                            self._directory,
+                            self._name,
+                            self._detail,
+                            limits=limits,
+                            memory_request=asked_for or None,
+                            gpus=lent.gpus,
+                        ),
                     )
                     answer = await self._asked(container, call, ask)
             except TimeoutError:

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from lading.contracts.golem.driver.container import AppContainer, Place
+from lading.contracts.golem.driver.container import AppContainer, AppRun, Place
 from lading.engine.shield import to_the_end
 from lading.errors import AppError, AppGone, LadingError, RunError
 from lading.run.records import RunState
@@ -68,12 +68,17 @@ class RequestorApp:
     ) -> None:
         self.on_restart = on_restart
         self._place = place
-        self._image = image
-        self._work_dir = work_dir
         self._name = name
-        self._image_name = image_name or image.id
-        self._detail = detail or {}
-        self._gpus = gpus
+        self._run = AppRun(
+            "requestor",
+            image,
+            image_name or image.id,
+            work_dir,
+            name,
+            detail or {},
+            gpus=gpus,
+            env={IMAGE_VARIABLE: _tagged(image_name or image.id)},
+        )
         self._container: AppContainer | None = None
         self._client: RequestorAppClient | None = None
         self._ended_well = False
@@ -196,17 +201,7 @@ class RequestorApp:
         from lading.contracts.golem.clients import RequestorAppClient  # noqa: PLC0415 - grpc
 
         self._ended_well = False
-        self._container = container = await AppContainer.start(
-            self._place,
-            self._image,
-            "requestor",
-            self._work_dir,
-            name=self._name,
-            image_name=self._image_name,
-            detail=self._detail,
-            gpus=self._gpus,
-            env={IMAGE_VARIABLE: _tagged(self._image_name)},
-        )
+        self._container = container = await AppContainer.start(self._place, self._run)
         try:
             await container.until_listening()
             self._client = await container.while_it_runs(

@@ -7,7 +7,7 @@ import contextlib
 import logging
 from pathlib import Path
 
-from lading.contracts.golem.driver.container import AppContainer, Place
+from lading.contracts.golem.driver.container import AppContainer, AppRun, Place
 from lading.contracts.golem.original.services import TaskApiService
 from lading.engine.discovery import open_engine
 from lading.engine.shield import to_the_end
@@ -92,7 +92,7 @@ class DockerTaskApiService(TaskApiService):
         place = Place(engine, await engine.info(), owner, None)
         name = f"{self._image} {side}"
         return await AppContainer.start(
-            place, image, side, self._work_dir, name=name, image_name=self._image, detail={}
+            place, AppRun(side, image, self._image, self._work_dir, name)
         )
 
     def running(self) -> bool:
