@@ -209,6 +209,7 @@ class Journal:
             self._keeper.join(2 * _PATIENCE)
         lost = len(self._backlog)
         with contextlib.suppress(sqlite3.Error):
+            self._cursor.close()  # a statement that met a lock would keep the file open
             self._connection.close()
         if lost:
             problem = RecordError(f"{lost} records could not be written to {self.path}")

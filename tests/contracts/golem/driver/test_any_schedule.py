@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import sqlite3
 import tempfile
+import threading
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -205,6 +208,37 @@ async def test_two_tasks_share_a_journal(play: Stage, tmp_path: Path) -> None:
         for each in (play, other):
             assert await asyncio.to_thread(each.outputs) == each.wanted()
     assert {record.done for record in play.journal.tasks()} == {30}
+
+
+async def test_another_process_may_have_the_journal_locked(play: Stage) -> None:
+    """Then everything waits for it, in order, and the loop for nothing."""
+    over = threading.Event()
+
+    def lock_again_and_again() -> int:
+        count = 0
+        with contextlib.closing(sqlite3.connect(play.journal.path, timeout=30)) as other:
+            other.isolation_level = None
+            while not over.is_set():
+                other.execute("BEGIN IMMEDIATE")
+                over.wait(0.01)
+                other.execute("COMMIT")
+                over.wait(0.01)
+                count += 1
+        return count
+
+    play.params = {"pieces": 30}
+    play.providers.behave = lambda node, work, attempt: (
+        dead() if work.params["piece"] % 7 == 3 and attempt < 3 else None
+    )
+    locking = asyncio.create_task(asyncio.to_thread(lock_again_and_again))
+    try:
+        outcome = await play.run(retries=2)
+    finally:
+        over.set()
+        locked = await locking
+    assert locked > 5
+    assert (outcome.done, outcome.failed) == (30, 8)
+    assert await asyncio.to_thread(play.outputs) == play.wanted()
 
 
 @pytest.mark.parametrize("compare", list(Compare))

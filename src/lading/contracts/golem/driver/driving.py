@@ -217,6 +217,7 @@ class Drive:
             # What CreateTask would find could be half of one thing and half of another.
             await in_thread(_clear, self._home / "work" / self._record().wire_id)
             journal.anew(task)
+            await journal.settled()
         assignment = journal.assignment(task)
         wire_id = self._record().wire_id
         directory = RequestorTaskDir(self._home / "work" / wire_id)

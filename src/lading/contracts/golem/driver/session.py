@@ -135,6 +135,7 @@ class Session:
 
     async def _recover(self) -> list[OpenSubtask]:
         """Have the application forget what was on its way; return what is kept."""
+        await self._journal.settled()
         kept: list[OpenSubtask] = []
         lost: list[OpenSubtask] = []
         for subtask in self._journal.open_subtasks(self._record.task_id):

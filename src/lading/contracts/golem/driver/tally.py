@@ -120,10 +120,11 @@ class Tally:
         """
         self.failed += 1
         self.in_a_row += 1
+        before = self._journal.failures(self._task, piece) if piece else self.in_a_row - 1
         self._journal.failed(
             self._task, subtask_id, piece, reason, in_a_row=self.in_a_row, driven=self.driven()
         )
-        count = self._journal.failures(self._task, piece) if piece else self.in_a_row
+        count = before + 1
         self.tell(SubtaskFailed(node, subtask_id, reason, count, self.allowed))
         if count > self.allowed:
             times = f"{count} times" if count > 1 else "once"

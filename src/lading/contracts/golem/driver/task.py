@@ -154,6 +154,7 @@ async def resume_task(
         record = _open(journal, task_id)
         if options is not None and options != record.options:
             journal.change_options(task_id, options)
+            await journal.settled()
         drive = Drive(app, providers, journal, task_id, home=home, tell=on_event, resumed=True)
         return await drive.run()
 
