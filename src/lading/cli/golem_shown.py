@@ -22,7 +22,7 @@ _TICK = 0.5
 """Seconds after which elapsed times are written anew."""
 _PLAIN_EVERY = 5.0
 """Seconds between two lines of numbers where a program reads."""
-_BAR = 30
+_BAR = 12
 """Characters of the bar."""
 _WARNINGS = (
     events.SubtaskFailed,
@@ -139,12 +139,12 @@ class Shown:
         more = ""
         if progress.eta is not None:
             left = max(0.0, progress.eta - (time.monotonic() - self._seen_at))
-            more = f", about {format_seconds(round(left))} left"
+            more = f"{format_seconds(round(left))} left, "
         nodes = [str(self._nodes[number]) for number in sorted(self._nodes) if number]
-        self._block([f"[{bar}] {self._counts(progress)}{more}", *nodes])
+        self._block([f"[{bar}] {more}{self._counts(progress)}", *nodes])
 
     def _counts(self, progress: events.Progress) -> str:
-        waits = f" ({progress.awaiting} await others)" if progress.awaiting else ""
+        waits = f" ({progress.awaiting} awaiting)" if progress.awaiting else ""
         failed = f", {progress.failed} failed" if progress.failed else ""
         return (
             f"{progress.done} of {progress.limit} done, {progress.running} running, "
