@@ -5,9 +5,15 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from lading.contracts.golem.clients import RequestorCalls
+if TYPE_CHECKING:
+    from lading.contracts.golem.clients import RequestorCalls
+else:
+
+    class RequestorCalls(Protocol):
+        """Stands for that one, which would load gRPC: `lading golem ps` needs none."""
+
 
 __all__ = ["Node", "Providers", "Requestor", "Work", "node_id"]
 
