@@ -1,7 +1,8 @@
 """Internal networks and the engine's host: on real engines only, the fake has no host.
 
 By themselves both engines leave the bridge's address on the host open to what is on it (Podman the
-link-local IPv6 one as well); our driver closes it with a rule of the host's packet filter.
+link-local IPv6 one as well); our driver closes it with a rule of the host's packet filter. Podman
+with CNI gives the bridge of an internal network no IPv4 address: nobody is reached there anyway.
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ pytestmark = [
     pytest.mark.parametrize("engine_kind", ["docker", "podman"]),
     pytest.mark.skipif(shutil.which("iptables") is None, reason="iptables is not installed"),
 ]
+
+NOWHERE = "0.0.0.0"
+"""The container itself, which listens on nothing."""
 
 
 @pytest.fixture
@@ -80,9 +84,10 @@ def _rules(network: str) -> list[str]:
 
 
 def _gateway(host: str, network: str) -> str:
-    """The host's address on a network."""
+    """The host's IPv4 address on a network, or 0.0.0.0 where it has none."""
     _, found = engines.call(host, "GET", f"/networks/{network}")
-    return str(found["IPAM"]["Config"][0]["Gateway"])
+    address = found["IPAM"]["Config"][0].get("Gateway", NOWHERE)
+    return NOWHERE if address == "<nil>" else str(address)
 
 
 async def _dials(make: Make, network: str, address: str, port: int) -> int:
@@ -147,12 +152,13 @@ async def test_closed_again_after_a_boot_of_the_host(
     for rule in rules:  # a boot takes all rules away, and leaves networks
         program, _, words = rule.replace('"', "").partition(" -A ")
         subprocess.run([program, "-w", "-t", "mangle", "-D", *words.split()], check=True)
-    assert await _dials(make, closed, _gateway(host, closed), service) == 0
+    address = _gateway(host, closed)
+    assert await _dials(make, closed, address, service) == (7 if address == NOWHERE else 0)
     for _ in range(2):  # and only one rule of each kind
         with pytest.raises(NameTaken):
             await engine.create_network(NetworkSpec(closed, internal=True))
     assert _rules(closed) == rules
-    assert await _dials(make, closed, _gateway(host, closed), service) == 7
+    assert await _dials(make, closed, address, service) == 7
 
 
 async def test_what_is_not_internal_is_not_closed(engine: Engine, opened: str) -> None:

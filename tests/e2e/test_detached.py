@@ -17,7 +17,7 @@ from tests.support.command_line import Cli, failed
 
 from lading import EngineOptions
 from lading.contracts.processing.detached import Job, Started, launch
-from lading.contracts.processing.runner import Circumstances
+from lading.contracts.processing.planning import Circumstances
 from lading.contracts.processing.task import HostPathVolume, IOChannel, TaskInstance
 from lading.contracts.processing.template import Resources, TaskTemplateEnv
 from lading.engine import Engine

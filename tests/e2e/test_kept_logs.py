@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +13,10 @@ from pathlib import Path
 import pytest
 from tests.e2e.conftest import both_engines
 from tests.support.command_line import Cli
+from tests.support.processing import Tasks
 
 from lading.engine import ContainerSpec, Engine, LogChunk, Network
-from lading.run.kept_logs import KeptLog
+from lading.run.kept_logs import KeptLog, kept_path
 from lading.run.lifecycle import Running, start
 from lading.run.log_reading import read
 from lading.run.ownership import Owner
@@ -167,3 +170,18 @@ async def test_a_log_that_is_cut_is_read_from_the_engine_while_it_has_it(
     assert after.out.endswith(b"line 200\n")
     left = (len(whole) - len(after.out)) / 1024
     assert after.err == b"warning: %.1f KiB of the log before this were not kept\n" % left
+
+
+@both_engines
+def test_a_run_removes_the_logs_that_are_too_old(cli: Cli, tmp_path: Path, probe: str) -> None:
+    task = Tasks(tmp_path, probe)("echo", "kept")
+    assert cli("run", "-q", task).returncode == 0
+    (old,) = cli.recorded()
+    log = kept_path(cli.state, old["run"])
+    month = time.time() - 31 * 86_400
+    os.utime(log, (month, month))
+    log.with_name(".pruned").unlink(missing_ok=True)  # a day is not over
+    assert cli("run", "-q", task).returncode == 0
+    new = next(run["run"] for run in cli.recorded() if run["run"] != old["run"])
+    assert not log.exists()
+    assert cli("logs", new).stdout == b"kept\n"

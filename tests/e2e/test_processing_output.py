@@ -124,6 +124,19 @@ def test_a_program_reads_plain_lines(lading: Cli, tasks: Tasks, tmp_path: Path) 
     )
 
 
+def test_what_lay_in_an_output_before_is_told_apart(
+    lading: Cli, tasks: Tasks, tmp_path: Path
+) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "old").write_bytes(b"from last week")
+    task = tasks("write", "/out/x/a", "four", outputs={"x": tmp_path / "out"})
+    done = lading("run", task)
+    assert b"x: 2 files (1 was there before), 18 B in " in done.stderr
+    known = json.loads(lading("run", "-q", "--json", task).stdout)
+    (channel,) = known["channels"]
+    assert (channel["files"], channel["files_before"]) == (2, 2)
+
+
 def test_a_person_sees_a_line_that_moves(lading: Cli, tasks: Tasks) -> None:
     code, shown = on_a_terminal(lading, "run", tasks("spin", "1.5"), "--memory", "64Mi")
     assert code == 0
@@ -221,7 +234,7 @@ def test_json_for_programs(lading: Cli, tasks: Tasks, tmp_path: Path) -> None:
         },
         {
             "name": "y", "direction": "output", "path": f"{tmp_path}/out", "mounted_path": "/out/y",
-            "bytes": 2, "files": 1,
+            "bytes": 2, "files": 1, "files_before": 0,
         },
     ]  # fmt: skip
     assert known["memory_peak"] > 0

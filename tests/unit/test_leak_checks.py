@@ -70,7 +70,8 @@ async def resource():
     await asyncio.sleep(0)
     print("cleaned up")
 
-@pytest.mark.timeout(1)
+# A fifth of it is left for the set-up: less than a second would not do on a full machine.
+@pytest.mark.timeout(5)
 async def test(resource):
     await asyncio.Event().wait()
 """

@@ -57,11 +57,13 @@ async def build(
 
 
 async def sweep_quietly(engine: Engine, state: Path, records: Records) -> None:
-    """Remove what a crash left behind, while the task starts; it may fail without harm."""
+    """Remove what a crash left behind, and logs that are too old; it may fail without harm."""
+    from lading.run.kept_logs import prune  # noqa: PLC0415
     from lading.run.ownership import sweep  # noqa: PLC0415
 
     try:
         report = await sweep(engine, state, records)
+        await prune(state, records)
     except LadingError as error:
         printing.warn(f"what earlier runs may have left behind is still there: {error.message}")
         return

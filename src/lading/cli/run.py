@@ -11,7 +11,7 @@ import typer
 
 from lading.cli import printing
 from lading.cli.knobs import Given, engine_options, flags
-from lading.cli.run_options import ProcessingOptions, RunOptions
+from lading.cli.run_options import Order, ProcessingOptions, RunOptions, positive
 from lading.contracts.processing import FILE_NAME
 from lading.errors import InputError
 from lading.settings import EngineOptions
@@ -82,15 +82,13 @@ def run(
         else:
             from lading.cli.run_processing import run_processing as run_it  # noqa: PLC0415
 
-        code = run_it(
-            tasks,
-            RunOptions(**given),
-            ProcessingOptions(**wanted),
-            options,
-            as_json=as_json,
-            timeout=given.get("timeout"),
+        timeout = given.get("timeout")
+        if timeout is not None:
+            positive("--timeout", timeout)
+        order = Order(
+            tasks, RunOptions(**given), ProcessingOptions(**wanted), options, as_json, timeout
         )
-        if code:
+        if code := run_it(order):
             raise typer.Exit(code)
         return
     _refuse(wanted.keys(), "processing-containers", tasks)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from lading.cli import chain_shown, failures, loop, printing
 from lading.cli.images import fetch, sweep_quietly
-from lading.cli.run_options import ProcessingOptions, RunOptions, positive
+from lading.cli.run_options import Order, ProcessingOptions, RunOptions
 from lading.cli.run_processing import changes_of, circumstances_of, ours
 from lading.contracts.processing.chains.graph import Graph, Link, step_names
 from lading.contracts.processing.instances import Changes, read_task
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from lading.contracts.processing.chains.scratch import Scratch
     from lading.contracts.processing.chains.steps import Wish
     from lading.contracts.processing.measure.measuring import Measurement
-    from lading.contracts.processing.runner import Circumstances
+    from lading.contracts.processing.planning import Circumstances
     from lading.engine import Engine
     from lading.run.ownership import Owner
     from lading.run.records import Records
@@ -37,21 +37,8 @@ _ONE_STEP = {
 }
 
 
-def run_chain(
-    tasks: list[str],
-    options: RunOptions,
-    wanted: ProcessingOptions,
-    engine: EngineOptions,
-    *,
-    as_json: bool,
-    timeout: float | None,
-) -> int:
+def run_chain(order: Order) -> int:
     """Run task files as the steps of a chain, and tell of it.
-
-    Parameters
-    ----------
-    timeout : float or None
-        Seconds that each may run; None: as long as it takes.
 
     Returns
     -------
@@ -63,16 +50,15 @@ def run_chain(
     InputError
         Something given can't be used; no container was started.
     """
-    if timeout is not None:
-        positive("--timeout", timeout)
+    options, wanted = order.options, order.wanted
     if wanted.parallel is not None and wanted.parallel < 1:
         raise InputError("--parallel", f"must be at least 1, not {wanted.parallel}")
     if wanted.template is not None:
         raise InputError(
             "--template", "is for one image", fix="name the template in each of the task files"
         )
-    graph, links, wishes = _read(tasks, options, wanted)
-    circumstances = circumstances_of(options, timeout)
+    graph, links, wishes = _read(order.tasks, options, wanted)
+    circumstances = circumstances_of(options, order.timeout)
     shown = chain_shown.Shown(wishes, watch=wanted.watch)
     it = _Run(
         graph,
@@ -84,11 +70,11 @@ def run_chain(
         shown=shown,
     )
     try:
-        loop.run(lambda _signals: it.run(engine))
+        loop.run(lambda _signals: it.run(order.engine))
     finally:
         if it.chain is not None:
             reports = list(it.chain.reports.values())
-            if as_json:
+            if order.as_json:
                 printing.json(chain_shown.as_object(reports, it.measurements))
             else:
                 chain_shown.summary(reports, it.measurements)

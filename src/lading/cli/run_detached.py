@@ -6,45 +6,30 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lading.cli import loop, printing
-from lading.cli.run_options import positive
 from lading.cli.run_processing import changes_of, circumstances_of, image_of, ours, task_of
 from lading.contracts.processing.instances import find_instance
 from lading.errors import InputError
 from lading.settings import EngineOptions, state_directory
 
 if TYPE_CHECKING:
-    from lading.cli.run_options import ProcessingOptions, RunOptions
+    from lading.cli.run_options import Order, RunOptions
     from lading.contracts.processing.detached import Started
     from lading.contracts.processing.instances import Changes
-    from lading.contracts.processing.runner import Circumstances
+    from lading.contracts.processing.planning import Circumstances
     from lading.contracts.processing.task import Task
 
 __all__ = ["run_detached"]
 
 
-def run_detached(
-    tasks: list[str],
-    options: RunOptions,
-    wanted: ProcessingOptions,
-    engine: EngineOptions,
-    *,
-    as_json: bool,
-    timeout: float | None,
-) -> int:
+def run_detached(order: Order) -> int:
     """Start a processing-container, and write the run's id once it runs.
-
-    Parameters
-    ----------
-    timeout : float or None
-        Seconds that it may run; None: as long as it takes.
 
     Returns
     -------
     int
         0: it runs.
     """
-    if timeout is not None:
-        positive("--timeout", timeout)
+    options, wanted = order.options, order.wanted
     for flag, given in (("--watch", wanted.watch), ("--monitor", wanted.monitor)):
         if given:
             raise InputError(
@@ -52,22 +37,22 @@ def run_detached(
                 "tells of a run until it ends, and --detach does not wait for that",
                 fix="`lading logs --follow` shows its log, `lading inspect` what it used",
             )
-    changes, task = changes_of(options, wanted), task_of(tasks, options, wanted)
-    folder = Path(tasks[0]) if Path(tasks[0]).is_dir() else None
-    circumstances = circumstances_of(options, timeout)
+    changes, task = changes_of(options, wanted), task_of(order.tasks, options, wanted)
+    folder = Path(order.tasks[0]) if Path(order.tasks[0]).is_dir() else None
+    circumstances = circumstances_of(options, order.timeout)
     started = loop.run(
         lambda _signals: _launch(
             task,
             changes,
             options,
-            engine_options=engine,
+            engine_options=order.engine,
             circumstances=circumstances,
             folder=folder,
         )
     )
     for note in started.notes:
         printing.warn(note)
-    if as_json:
+    if order.as_json:
         printing.json(
             {
                 "run": started.run,

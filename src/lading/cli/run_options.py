@@ -6,9 +6,9 @@ import enum
 from dataclasses import dataclass
 
 from lading.errors import InputError
-from lading.settings import knob
+from lading.settings import EngineOptions, knob
 
-__all__ = ["ProcessingOptions", "Pull", "RunOptions", "pairs", "positive"]
+__all__ = ["Order", "ProcessingOptions", "Pull", "RunOptions", "pairs", "positive"]
 
 
 class Pull(enum.StrEnum):
@@ -99,6 +99,31 @@ class ProcessingOptions:
         "Where outputs of a chain go that have no directory in their task. Default: lading-work.",
         metavar="DIR",
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A run of processing-containers, as the command line asks for it.
+
+    Parameters
+    ----------
+    tasks : list of str
+        Task files, an image, or a folder.
+    options : RunOptions
+    wanted : ProcessingOptions
+    engine : EngineOptions
+    as_json : bool
+        Whether the outcome is written for programs.
+    timeout : float or None
+        Seconds that each may run; None: as long as it takes.
+    """
+
+    tasks: list[str]
+    options: RunOptions
+    wanted: ProcessingOptions
+    engine: EngineOptions
+    as_json: bool
+    timeout: float | None
 
 
 def pairs(flag: str, form: str, given: tuple[str, ...]) -> dict[str, str]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from lading.cli import failures, loop, printing
 from lading.cli.images import build, fetch, sweep_quietly
-from lading.cli.run_options import ProcessingOptions, RunOptions, pairs, positive
+from lading.cli.run_options import Order, ProcessingOptions, RunOptions, pairs
 from lading.contracts.processing.instances import (
     Changes,
     find_instance,
@@ -24,7 +24,8 @@ from lading.units import format_bytes, format_quantity, format_seconds
 
 if TYPE_CHECKING:
     from lading.contracts.processing.measure.measuring import Measurement
-    from lading.contracts.processing.runner import Circumstances, Outcome
+    from lading.contracts.processing.planning import Circumstances
+    from lading.contracts.processing.runner import Outcome
     from lading.contracts.processing.task import Task
     from lading.engine import Engine, ImageInfo, LogChunk
     from lading.run.lifecycle import Running
@@ -37,38 +38,24 @@ _TICK = 0.5
 """Seconds between two looks at what a container uses, for who watches a terminal."""
 
 
-def run_processing(
-    tasks: list[str],
-    options: RunOptions,
-    wanted: ProcessingOptions,
-    engine: EngineOptions,
-    *,
-    as_json: bool,
-    timeout: float | None,
-) -> int:
+def run_processing(order: Order) -> int:
     """Run a processing-container, and tell of it.
-
-    Parameters
-    ----------
-    timeout : float or None
-        Seconds that it may run; None: as long as it takes.
 
     Returns
     -------
     int
         The container's exit code; 137 where its memory ran out, 124 where its time was up.
     """
-    if timeout is not None:
-        positive("--timeout", timeout)
+    options, wanted = order.options, order.wanted
     changes = changes_of(options, wanted)
-    task = task_of(tasks, options, wanted)
-    circumstances = circumstances_of(options, timeout)
-    folder = Path(tasks[0]) if Path(tasks[0]).is_dir() else None
+    task = task_of(order.tasks, options, wanted)
+    circumstances = circumstances_of(options, order.timeout)
+    folder = Path(order.tasks[0]) if Path(order.tasks[0]).is_dir() else None
     single = _Single(task, changes, options, circumstances, wanted, folder=folder)
     if wanted.watch:
-        single.on_log = show_log_aside if as_json else show_log
-    outcome = loop.run(lambda _signals: single.run(engine))
-    if as_json:
+        single.on_log = show_log_aside if order.as_json else show_log
+    outcome = loop.run(lambda _signals: single.run(order.engine))
+    if order.as_json:
         printing.json(as_object(outcome, single.measurement))
     else:
         if single.measurement is not None:
@@ -81,7 +68,7 @@ def run_processing(
 
 def circumstances_of(options: RunOptions, timeout: float | None) -> Circumstances:
     """Say how a task is run."""
-    from lading.contracts.processing.runner import Circumstances  # noqa: PLC0415
+    from lading.contracts.processing.planning import Circumstances  # noqa: PLC0415
 
     return Circumstances(
         network=options.network,
@@ -176,7 +163,8 @@ class _Single:
         raise AssertionError  # a group that swallows nothing
 
     async def _run(self, engine: Engine, state: Path, owner: Owner, records: Records) -> Outcome:
-        from lading.contracts.processing.runner import plan, run_plan  # noqa: PLC0415
+        from lading.contracts.processing.planning import plan  # noqa: PLC0415
+        from lading.contracts.processing.runner import run_plan  # noqa: PLC0415
 
         found = await find_instance(
             engine,
@@ -331,7 +319,7 @@ def _summary(outcome: Outcome) -> str:
     used, limit = outcome.usage, outcome.plan.needs.memory
     peak = format_bytes(used.memory_peak) if used.memory_peak else "not seen"
     written = [
-        f"{item['name']}: {files(item['files'])}, {format_bytes(item['bytes'])} "
+        f"{item['name']}: {files(item['files'])}{_before(item)}, {format_bytes(item['bytes'])} "
         f"in {_from_here(item['path'])}"
         for item in outcome.channels
         if item["direction"] == "output"
@@ -344,6 +332,12 @@ def _summary(outcome: Outcome) -> str:
         f"run {outcome.run_id}",
     ]
     return ", ".join(parts)
+
+
+def _before(item: dict[str, Any]) -> str:
+    """Say how many of them lay there when the run began."""
+    count = item["files_before"]
+    return f" ({count} {'was' if count == 1 else 'were'} there before)" if count else ""
 
 
 def _from_here(path: str) -> str:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from lading.engine.docker_errors import Call, Thing
 from lading.engine.docker_streams import FrameSplitter
 from lading.engine.docker_wire import container_info, is_leaving, query, segment, stats
+from lading.engine.podman_wire import without_padding
 from lading.engine.shield import to_the_end
 from lading.engine.spec import ContainerInfo, Exit, LogChunk, State, Stats
 from lading.errors import ContainerNotFound, EngineError, EngineUnreachable
@@ -194,6 +195,7 @@ class DockerContainer:
             if self._api.podman:  # makes what is missing; nothing is read but whether it is there
                 async with self._api.stream("GET", target, call):
                     pass
+                archive = without_padding(archive)
             await self._api.call("PUT", target, call, raw=archive)
         except EngineError as error:
             raise _file_error(error, path) from error

@@ -14,7 +14,7 @@ from typing import Any
 
 from lading.engine.spec import ContainerSpec, Network
 
-__all__ = ["CREATE", "NETWORK", "create_body"]
+__all__ = ["CREATE", "NETWORK", "create_body", "without_padding"]
 
 CREATE = "/v4.0.0/libpod/containers/create"
 NETWORK = "/v4.0.0/libpod/networks/{name}/json"
@@ -81,6 +81,34 @@ def create_body(spec: ContainerSpec, *, publish: bool = False) -> Json:
             for port in spec.ports
         ]
     return body
+
+
+def without_padding(archive: bytes) -> bytes:
+    """End a tar archive where its end mark ends.
+
+    Podman unpacks in a process that stops reading there. If there is more (tar fills up to a
+    multiple of 10 KiB) and it comes later than the mark, Podman fails with "broken pipe":
+    https://github.com/containers/buildah/issues/6573.
+
+    Parameters
+    ----------
+    archive : bytes
+        Not compressed.
+
+    Raises
+    ------
+    tarfile.TarError
+        It is none.
+    """
+    import io  # noqa: PLC0415  # a run copies nothing in
+    import tarfile  # noqa: PLC0415
+
+    end = 0
+    with tarfile.open(fileobj=io.BytesIO(archive), mode="r:") as tar:
+        for member in tar:
+            size = member.size if member.isreg() else 0
+            end = member.offset_data + -(-size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
+    return archive[:end] + bytes(2 * tarfile.BLOCKSIZE)
 
 
 def _resources(spec: ContainerSpec) -> Json:

@@ -16,7 +16,8 @@ from lading.contracts.processing.measure.measuring import (
     input_sizes,
     measure,
 )
-from lading.contracts.processing.runner import Circumstances, Outcome, Plan
+from lading.contracts.processing.planning import Circumstances, Plan
+from lading.contracts.processing.runner import Outcome
 from lading.contracts.processing.scaling import needs
 from lading.contracts.processing.task import TaskInstance
 from lading.contracts.processing.template import Resources, ScaleRule

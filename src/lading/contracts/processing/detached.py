@@ -31,7 +31,7 @@ from lading.errors import LadingError
 from lading.settings import EngineOptions
 
 if TYPE_CHECKING:
-    from lading.contracts.processing.runner import Circumstances
+    from lading.contracts.processing.planning import Circumstances
     from lading.contracts.processing.task import TaskInstance
     from lading.engine import Engine
     from lading.run.lifecycle import Running
@@ -84,7 +84,7 @@ class Job:
     @classmethod
     def from_text(cls, text: str) -> Job:
         """Read what :meth:`as_text` wrote."""
-        from lading.contracts.processing.runner import Circumstances  # noqa: PLC0415
+        from lading.contracts.processing.planning import Circumstances  # noqa: PLC0415
         from lading.contracts.processing.task import DockerConfig, TaskInstance  # noqa: PLC0415
 
         told = json.loads(text)
@@ -130,7 +130,7 @@ async def launch(job: Job) -> Started:
     Raises
     ------
     LadingError
-        What :func:`~lading.contracts.processing.runner.plan` and
+        What :func:`~lading.contracts.processing.planning.plan` and
         :func:`~lading.contracts.processing.runner.run_plan` raise, until the container runs.
     """
     text = await asyncio.to_thread(job.as_text)
@@ -241,7 +241,8 @@ class _Keeper:
             raise
 
     async def _run(self, job: Job) -> None:
-        from lading.contracts.processing.runner import plan, run_plan  # noqa: PLC0415
+        from lading.contracts.processing.planning import plan  # noqa: PLC0415
+        from lading.contracts.processing.runner import run_plan  # noqa: PLC0415
         from lading.engine.discovery import open_engine  # noqa: PLC0415
         from lading.run.ownership import Owner  # noqa: PLC0415
         from lading.run.records import Records, records_path  # noqa: PLC0415

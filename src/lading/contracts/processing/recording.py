@@ -10,7 +10,7 @@ from lading.contracts.processing import CONTRACT
 from lading.run.records import Kind, Run
 
 if TYPE_CHECKING:
-    from lading.contracts.processing.runner import Plan
+    from lading.contracts.processing.planning import Plan
     from lading.run.ownership import Owner
 
 __all__ = ["begun", "detail"]

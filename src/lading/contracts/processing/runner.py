@@ -5,111 +5,35 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from lading.contracts.processing import CONTRACT
-from lading.contracts.processing.access import Access, is_root, unowned
-from lading.contracts.processing.channels import (
-    Channel,
-    channels_of,
-    make_outputs,
-    measured,
-    mounts,
-    remove_empty,
-)
+from lading.contracts.processing.access import Access, unowned
+from lading.contracts.processing.channels import make_outputs, measured, mounts, remove_empty
 from lading.contracts.processing.recording import begun, detail
-from lading.contracts.processing.scaling import Needs, needs
-from lading.engine import ContainerSpec, Exit, Gpu, Limits, Network
+from lading.engine import Exit
 from lading.engine.shield import to_the_end
-from lading.errors import ContainerLost, LadingError, NotSupported, RunError, TimedOut
+from lading.errors import ContainerLost, LadingError, RunError, TimedOut
 from lading.run.handover import Stamp, hand_over
 from lading.run.kept_logs import KeptLog
 from lading.run.lifecycle import Running, start
-from lading.run.records import RunState, new_id
+from lading.run.records import RunState
 from lading.run.usage import Usage
 from lading.units import format_seconds
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from lading.contracts.processing.task import TaskInstance
-    from lading.engine import Engine, EngineInfo, ImageInfo, LogChunk
+    from lading.contracts.processing.planning import Plan
+    from lading.engine import Engine, LogChunk
     from lading.run.ownership import Owner
     from lading.run.records import Records
 
-__all__ = ["Circumstances", "Outcome", "Plan", "plan", "run_plan"]
+__all__ = ["Outcome", "run_plan"]
 
-_PIDS = 4096
-"""Processes: enough for any task, too few for a fork bomb."""
 _LAST_LINES = 10.0
 """Seconds that the end of a log may take to come after the end of its container."""
-_CAPABILITIES = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID")
-"""What a root process needs to work with files of others, as those in its channels are; all else
-that engines give is dropped."""
-
-
-@dataclass(frozen=True, slots=True)
-class Circumstances:
-    """How a task is run, beyond what it says itself.
-
-    Parameters
-    ----------
-    network : bool
-        Whether it has the engine's usual network; without it, it reaches nothing.
-    capabilities : bool
-        Whether it keeps all of the engine's usual capabilities.
-    runtime : str or None
-        OCI runtime by the name that the engine has it under.
-    timeout : float or None
-        Seconds that it may run; None: as long as it takes.
-    grace : float
-        Seconds between SIGTERM and SIGKILL when it has to end.
-    """
-
-    network: bool = True
-    capabilities: bool = False
-    runtime: str | None = None
-    timeout: float | None = None
-    grace: float = 10.0
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """A task instance, decided in everything.
-
-    Parameters
-    ----------
-    instance : TaskInstance
-    image : ImageInfo
-        One that the engine has.
-    channels : tuple of Channel
-        Inputs first.
-    needs : Needs
-        Scale rules applied.
-    spec : ContainerSpec
-        Without names, labels of ours, and mounts.
-    run_id : str
-    fingerprint : str
-        For :mod:`lading.contracts.processing.chains.resume`; may be empty.
-    rootless : bool
-        Whether users of its container are others on the host.
-    """
-
-    instance: TaskInstance
-    image: ImageInfo
-    channels: tuple[Channel, ...]
-    needs: Needs
-    spec: ContainerSpec
-    circumstances: Circumstances
-    run_id: str = field(default_factory=new_id)
-    fingerprint: str = ""
-    rootless: bool = False
-
-    @property
-    def digest(self) -> str:
-        """What identifies the image: its digest at a registry, or its id where it has none."""
-        return self.image.digests[0] if self.image.digests else self.image.id
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,55 +76,6 @@ class Outcome:
         return 137 if self.exit.out_of_memory and self.exit.code else self.exit.code
 
 
-async def plan(
-    engine: Engine,
-    instance: TaskInstance,
-    image: ImageInfo,
-    circumstances: Circumstances,
-) -> Plan:
-    """Decide everything about a run, and check what can be checked; nothing is made yet.
-
-    Raises
-    ------
-    InputError
-        A channel or an amount of resources can't be used; names it.
-    NotSupported, GpuUnavailable
-        The engine or the host can't give what it asks for.
-    """
-    info = await engine.info()
-    _check_engine(info, circumstances)
-    channels = await asyncio.to_thread(channels_of, instance)
-    rules = [
-        (channel, item.scale_rule)
-        for channel, item in zip(channels, [*instance.inputs, *instance.outputs], strict=True)
-        if item.scale_rule is not None and not channel.is_output
-    ]
-    needed = await asyncio.to_thread(needs, instance.resources, rules)
-    gpus: tuple[str, ...] = ()
-    if needed.gpus:
-        from lading.host.gpus import lend  # noqa: PLC0415  # few tasks want one
-
-        gpus = await lend(needed.gpus, info)
-    config = instance.config
-    spec = ContainerSpec(
-        image=image.id,
-        command=tuple(instance.command) if instance.command is not None else None,
-        env={item.name: item.value for item in instance.env},
-        labels=dict(config.labels or {}) if config is not None else {},
-        gpus=Gpu(gpus) if gpus else None,
-        limits=Limits(needed.cpus, needed.memory, _PIDS),
-        requests=Limits(needed.cpu_request, needed.memory_request),
-        network=Network.DEFAULT if circumstances.network else Network.NONE,
-        runtime=circumstances.runtime,
-        sealed=not circumstances.capabilities,
-        # Some engines would hand them to whatever user the image names, where others don't.
-        capabilities=_CAPABILITIES
-        if is_root(image.user) and not circumstances.capabilities
-        else (),
-    )
-    return Plan(instance, image, channels, needed, spec, circumstances, rootless=info.rootless)
-
-
 async def run_plan(
     engine: Engine,
     planned: Plan,
@@ -217,7 +92,7 @@ async def run_plan(
     ----------
     engine : Engine
     planned : Plan
-        From :func:`plan`.
+        From :func:`lading.contracts.processing.planning.plan`.
     owner : Owner
         Whose container it is.
     records : Records
@@ -410,6 +285,9 @@ class _Work:
     async def _look_at_outputs(self) -> None:
         outputs = [channel for channel in self._plan.channels if channel.is_output]
         after = await asyncio.to_thread(measured, outputs, manifests=bool(self._plan.fingerprint))
+        before = [item for item in self._channels if item["direction"] == "output"]
+        for item, was in zip(after, before, strict=True):
+            item["files_before"] = was["files"]
         self._notes += unowned(self._stamp.unwritable, after)
         inputs = [item for item in self._channels if item["direction"] == "input"]
         self._channels = [*inputs, *after]
@@ -438,13 +316,3 @@ class _Work:
 
     def _detail(self) -> str:
         return detail(self._plan, self._channels, self._notes)
-
-
-def _check_engine(info: EngineInfo, circumstances: Circumstances) -> None:
-    wanted = circumstances.runtime
-    if wanted and wanted not in info.runtimes:
-        known = ", ".join(info.runtimes) or "none"
-        raise NotSupported(
-            f"the container engine has no OCI runtime {wanted!r} (it has: {known})",
-            fix=f"register {wanted!r} with the engine, or leave --runtime out",
-        )

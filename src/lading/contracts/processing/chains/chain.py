@@ -20,7 +20,8 @@ from lading.contracts.processing.chains.graph import Graph, run_graph
 from lading.contracts.processing.chains.resume import done_before, fingerprint
 from lading.contracts.processing.chains.steps import Step, named
 from lading.contracts.processing.channels import channels_of
-from lading.contracts.processing.runner import Circumstances, Outcome, plan, run_plan
+from lading.contracts.processing.planning import Circumstances, plan
+from lading.contracts.processing.runner import Outcome, run_plan
 from lading.errors import LadingError, OutOfMemory, RecordError, RunError
 
 if TYPE_CHECKING:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from lading.contracts.processing.channels import Channel
-    from lading.contracts.processing.runner import Circumstances
+    from lading.contracts.processing.planning import Circumstances
     from lading.contracts.processing.task import TaskInstance
     from lading.engine import ImageInfo
     from lading.run.records import Records, Run

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from lading.contracts.processing.chains.graph import Graph, Link
 from lading.contracts.processing.instances import Changes, Found, Offered, find_template
-from lading.contracts.processing.runner import Circumstances, plan
+from lading.contracts.processing.planning import Circumstances, plan
 from lading.contracts.processing.scaling import Complexity, needs
 from lading.errors import FileInvalid, InputError
 

@@ -19,7 +19,8 @@ from lading.contracts.processing.measure.fitting import FEW, MODES, Point
 from lading.contracts.processing.measure.measuring import is_squeezed
 from lading.contracts.processing.measure.profiles import Profile, Trial, judged
 from lading.contracts.processing.measure.warming import read_once
-from lading.contracts.processing.runner import Circumstances, Outcome, Plan, plan, run_plan
+from lading.contracts.processing.planning import Circumstances, Plan, plan
+from lading.contracts.processing.runner import Outcome, run_plan
 from lading.contracts.processing.scaling import target_size
 from lading.contracts.processing.template import ScaleRule, ScaleRuleMode
 from lading.engine.shield import to_the_end
