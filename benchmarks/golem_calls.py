@@ -20,14 +20,14 @@ from lading.contracts.golem.clients import RequestorAppClient
 __all__ = ["call_figures"]
 
 _CALLERS = {"calls1": 1, "calls8": 8}
-_SECONDS = 0.3
+_SECONDS = 0.15
 
 Call = Callable[[], Awaitable[object]]
 
 
 def call_figures(setting: Setting, wanted: set[str]) -> Iterator[Figure]:
     """Count calls to both servers in turn, with one caller and with eight."""
-    rounds = setting.rounds(30, 10)
+    rounds = setting.rounds(80, 40)
     with _server("handler") as ours, _server("health") as bare:
         for name, callers in _CALLERS.items():
             if name in wanted:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import os
 import shutil
@@ -11,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
@@ -19,7 +20,6 @@ from typing import Any
 
 from tests.images.golem import GolemImageError, ensure_golem_image
 
-from benchmarks.cold import in_turn
 from benchmarks.figures import Figure
 from benchmarks.oneshot import ratio
 from benchmarks.setting import Setting
@@ -34,8 +34,8 @@ from lading.settings import EngineOptions
 __all__ = ["subtask_figure", "subtasks_figure"]
 
 _APP = Path(__file__).parents[1] / "examples/golem/fractal"
-_TILE = {"left": 0, "top": 0, "width": 16, "height": 20}
-_PICTURE: dict[str, Any] = {"width": 320, "height": 200, "tiles": 200, "iterations": 100}
+_TILE = {"left": 0, "top": 0, "width": 20, "height": 20}
+_PICTURE: dict[str, Any] = {"width": 400, "height": 200, "tiles": 200, "iterations": 100}
 _NODES = 4
 _ALONE = """
 import json, sys
@@ -108,45 +108,53 @@ def subtasks_figure(setting: Setting) -> Iterator[Figure]:
     if docker is None:
         yield Figure("subtasks", None, "there is no docker command to compare with")
         return
-    image = _image(setting)
-    env = _environment(setting)
-    picture = {**_PICTURE, "tiles": 40, "width": 64} if setting.quick else _PICTURE
+    image, env = _image(setting), _environment(setting)
+    count = 50 if setting.quick else 200
     with tempfile.TemporaryDirectory() as name, ThreadPoolExecutor(_NODES) as crew:
         folder = Path(name)
         env["LADING_STATE"] = f"{folder}/state"
         (folder / "theirs").mkdir()
-        count = 0
+        numbers = itertools.count()
 
-        def mine() -> float:
-            nonlocal count
-            count += 1
-            output = folder / f"output-{count}"
+        def mine(tiles: int) -> float:
             command = [
                 str(Path(sys.executable).with_name("lading")), "golem", "run", image, "--quiet",
-                "--params", json.dumps(picture), "--output", str(output),
-                "--nodes", str(_NODES), "--max-subtasks", str(picture["tiles"]),
+                "--params", json.dumps({**_PICTURE, "tiles": tiles}),
+                "--output", str(folder / f"output-{next(numbers)}"),
+                "--nodes", str(_NODES), "--max-subtasks", str(tiles),
             ]  # fmt: skip
-            began = time.perf_counter()
-            _do(command, env)
-            return time.perf_counter() - began
+            return _timed(lambda: _do(command, env))
+
+        def theirs(tiles: int) -> float:
+            parts = _tiles(tiles)
+            assert len(parts) == tiles
+            return _timed(lambda: list(crew.map(one, parts)))
 
         def one(tile: dict[str, int]) -> None:
             subtask = f"{tile['left']}-{tile['top']}"
             _do(_alone(docker, image, folder / "theirs", subtask, tile), env)
 
-        def theirs() -> float:
-            began = time.perf_counter()
-            list(crew.map(one, _tiles(picture)))
-            return time.perf_counter() - began
-
+        mine(2 * _NODES)
+        theirs(2 * _NODES)
         rounds = setting.rounds(2, 1)
-        setting.say(f"subtasks: {rounds} pairs, and one to warm up")
-        taken, other = in_turn(rounds, mine, theirs)
+        setting.say(f"subtasks: {rounds} pairs of {count}")
+        taken, other = [], []
+        for number in range(rounds):
+            for ours_now in (False, True) if number % 2 else (True, False):
+                if ours_now:
+                    taken.append(mine(count))
+                else:
+                    other.append(theirs(count))
     found = ratio("subtasks", {"the task": taken, "docker run --rm": other})
-    found.parts["a subtask, of 4 at once, ms"] = (
-        statistics.median(taken) * _NODES / picture["tiles"] * 1000
-    )
+    each = statistics.median(taken) * _NODES / count * 1000
+    found.parts["a subtask, of 4 at once, ms"] = each
     yield found
+
+
+def _timed(work: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
 
 
 def _image(setting: Setting) -> str:
@@ -156,13 +164,13 @@ def _image(setting: Setting) -> str:
         raise OSError(f"the fractal's image: {error}") from error
 
 
-def _tiles(picture: dict[str, Any]) -> list[dict[str, int]]:
+def _tiles(count: int) -> list[dict[str, int]]:
     sys.path.insert(0, str(_APP))
     try:
         from fractal.render import Picture, tiles  # type: ignore[import-not-found]  # noqa: PLC0415
     finally:
         sys.path.remove(str(_APP))
-    return [asdict(tile) for tile in tiles(Picture.of(picture), picture["tiles"])]
+    return [asdict(tile) for tile in tiles(Picture.of({**_PICTURE, "tiles": count}), count)]
 
 
 def _alone(docker: str, image: str, folder: Path, subtask: str, tile: dict[str, int]) -> list[str]:
