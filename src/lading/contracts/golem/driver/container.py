@@ -17,6 +17,7 @@ from lading.engine.shield import to_the_end
 from lading.errors import NotReady
 from lading.run.kept_logs import KeptLog
 from lading.run.lifecycle import start
+from lading.run.readiness import Readiness
 from lading.run.records import Kind, Run, RunState, new_id
 from lading.units import MIB, format_seconds
 
@@ -218,6 +219,8 @@ class AppContainer:
                 records=place.records,
                 run=run,
                 on_log=log.write if log is not None else None,
+                readiness=Readiness(),  # that of a server: it is not looked at all the time
+                accounting=True,
             )
         except BaseException:
             if log is not None:
@@ -236,8 +239,13 @@ class AppContainer:
         """What gRPC connects to."""
         return self._relay.target
 
-    async def until_listening(self) -> None:
+    async def until_listening(self, not_before: float = 0.0) -> None:
         """Wait until its port accepts connections.
+
+        Parameters
+        ----------
+        not_before : float
+            Seconds in which it will not, so that one need not look.
 
         Raises
         ------
@@ -248,7 +256,7 @@ class AppContainer:
         """
         try:
             async with asyncio.timeout(_START_SECONDS):
-                await self.while_it_runs(self._relay.until_listening())
+                await self.while_it_runs(self._relay.until_listening(not_before))
         except TimeoutError:
             raise NotReady(
                 f"{self.running.task} is not ready: nothing listens on its port after "

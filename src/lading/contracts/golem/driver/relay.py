@@ -33,7 +33,7 @@ _PEER = struct.Struct("3i")
 """What the kernel tells of who connects: process, user, group."""
 _WAITING = 1 << 20
 """Bytes that may wait for a reader before the writer has to."""
-_FIRST_WAIT, _LONGEST_WAIT = 0.001, 0.01
+_FIRST_WAIT, _LONGEST_WAIT = 0.002, 0.02
 
 
 class Relay:
@@ -74,21 +74,27 @@ class Relay:
     async def __aexit__(self, *exc: object) -> None:
         await to_the_end(self.close())
 
-    async def until_listening(self) -> None:
+    async def until_listening(self, not_before: float = 0.0) -> None:
         """Wait until somebody listens on the port; the connection serves who comes first.
+
+        Parameters
+        ----------
+        not_before : float
+            Seconds in which nobody will listen yet, so that one need not look.
 
         Raises
         ------
         EngineError
             The engine can't be asked.
         """
+        await asyncio.sleep(not_before)
         wait = _FIRST_WAIT
         while self._first is None:
             try:
                 self._first = await self._connect()
             except ConnectionError:
                 await asyncio.sleep(wait)
-                wait = min(wait * 1.5, _LONGEST_WAIT)
+                wait = min(wait * 1.3, _LONGEST_WAIT)
 
     async def close(self) -> None:
         """Break every connection and leave nothing behind; may be called again."""
