@@ -34,6 +34,8 @@ from lading.testing.golem_fixtures import MakeInlineApp, golem_inline
 
 __all__ = ["golem_inline"]
 
+pytestmark = pytest.mark.usefixtures("grpc_stays")
+
 
 class Words(RequestorAppHandler):
     """Counts the letters of words: one subtask for each line of a file."""
