@@ -30,8 +30,8 @@ _PRAGMAS = (("journal_mode", "wal"), ("synchronous", "full"))
 class _Turn:
     """A block of statements that no other thread comes between."""
 
-    def __init__(self, lock: threading.RLock, block: Any) -> None:  # type: ignore[valid-type]
-        self._lock: Any = lock
+    def __init__(self, lock: Any, block: Any) -> None:
+        self._lock = lock
         self._block = block
         self._entered: list[ExitStack] = []
 
