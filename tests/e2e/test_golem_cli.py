@@ -68,6 +68,24 @@ def test_a_list_of_tasks(golem: Golem) -> None:
     assert b"the same piece of work failed" in shown.stderr
 
 
+def test_what_has_ended_is_forgotten_when_told(golem: Golem) -> None:
+    done = golem("--nodes", "1", "--retries", "0", parts=1, do={"0": "fail"})
+    (task,) = golem.listed()
+    home = golem.cli.state / "golem" / "tasks" / task["task"]
+    assert f"what it had by then is in {home}".encode() in done.stderr
+    assert home.exists()
+    failed(golem.cli("golem", "abort", task["task"]), 2, "is failed: it has ended", "golem rm")
+    failed(golem.cli("golem", "rm"), 2, "name at least one, or --all")
+    failed(golem.cli("golem", "rm", "nobody"), 66, "nobody")
+    removed = golem.cli("golem", "rm", task["task"][:8])
+    assert (removed.returncode, removed.stdout) == (0, f"{task['task']}\n".encode())
+    assert not home.exists()
+    assert golem("--nodes", "1", parts=1).returncode == 0
+    assert golem.cli("golem", "rm", "--all").returncode == 0
+    assert golem.listed() == []
+    assert golem.cli("golem", "rm", "--all").returncode == 0, "nothing to do is no failure"
+
+
 def test_logs_and_records_of_its_containers(golem: Golem) -> None:
     done = golem("--nodes", "1", "--retries", "0", parts=1, do={"0": "print hello {n}; die"})
     assert done.returncode == 70
@@ -83,7 +101,7 @@ def test_logs_and_records_of_its_containers(golem: Golem) -> None:
 
 
 def test_help_is_there_for_all(golem: Golem) -> None:
-    for name in ("", "run", "resume", "ps", "abort", "benchmark"):
+    for name in ("", "run", "resume", "ps", "abort", "rm", "new", "benchmark"):
         done = golem.cli("golem", *([name] if name else []), "--help")
         assert done.returncode == 0
         assert b"Usage:" in done.stdout

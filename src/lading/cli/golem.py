@@ -13,6 +13,7 @@ COMMANDS = {
     "resume": ("golem_run", "Go on with a task whose command was stopped, killed, or failed."),
     "ps": ("golem_tasks", "List the tasks: how far they are, and how they ended."),
     "abort": ("golem_tasks", "Abort tasks: they can't be resumed then."),
+    "rm": ("golem_tasks", "Forget tasks that have ended, and remove what is left of them."),
     "new": ("golem_new", "Write the folder of a new application, to begin with."),
     "benchmark": ("golem_benchmark", "Say how fast this machine is for an application."),
 }

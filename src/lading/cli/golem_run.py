@@ -267,6 +267,13 @@ async def _told(here: Session, task_id: str, home: Path) -> AsyncIterator[None]:
             from lading.engine.shield import to_the_end  # noqa: PLC0415
 
             await to_the_end(asyncio.to_thread(_remove_empty, home))
+        elif record.ended:
+            if await asyncio.to_thread(home.exists):  # one that failed
+                with contextlib.suppress(printing.OutputClosed):
+                    printing.note(
+                        f"task {task_id}: failed; what it had by then is in {home}, and "
+                        f"`lading golem rm {task_id}` removes that"
+                    )
         elif not record.ended:
             how = f"`lading golem resume {task_id}` goes on with it"
             if isinstance(error, LadingError) and not isinstance(error, GolemTaskFailed):

@@ -1,4 +1,4 @@
-"""``lading golem ps`` and ``abort``: which tasks there are, and the end of some."""
+"""``lading golem ps``, ``abort`` and ``rm``: which tasks there are, and the end of some."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from lading.settings import EngineOptions, state_directory
 from lading.units import format_seconds
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
     from pathlib import Path
 
     from lading.contracts.golem.driver.journal import Journal, TaskRecord, TaskState
@@ -118,12 +119,43 @@ def abort(
     does, this command tells the application.
     """
     options = engine_options(engine)
+    _each(tasks, lambda name: _abort(name, options))
+
+
+@commands.command()
+def rm(
+    *,
+    tasks: Annotated[
+        list[str] | None, typer.Argument(metavar="TASK...", help="The beginning of a task's id.")
+    ] = None,
+    everything: Annotated[
+        bool, typer.Option("--all", "-a", help="All tasks that have ended.")
+    ] = False,
+) -> None:
+    """Forget tasks that have ended, and remove what is left of them.
+
+    Of a task that has failed, what its application had done by then is left. Results in output
+    directories are not touched.
+    """
+    from lading.contracts.golem.driver.journal import Journal, journal_path  # noqa: PLC0415
+
+    names = tasks or []
+    if everything:
+        with Journal(journal_path(state_directory())) as journal:
+            names = [record.task_id for record in journal.tasks() if record.ended]
+    elif not names:
+        raise InputError("TASK", "name at least one, or --all", fix="`lading golem ps -a` has them")
+    _each(names, _forget)
+
+
+def _each(names: list[str], work: Callable[[str], Awaitable[str]]) -> None:
+    """Do the work for each; one that fails doesn't keep the others from it."""
 
     async def main(_signals: loop.Signals) -> int:
         code = 0
-        for name in tasks:
+        for name in names:
             try:
-                printing.line(await _abort(name, options))
+                printing.line(await work(name))
             except LadingError as error:
                 failure = failures.report(error)
                 code = code or failure
@@ -133,17 +165,36 @@ def abort(
         raise typer.Exit(code)
 
 
+def _find(journal: Journal, name: str) -> TaskRecord:
+    if not name:
+        raise InputError("TASK", "the name is empty", fix="`lading golem ps` lists them")
+    return journal.task(name)
+
+
+async def _forget(name: str) -> str:
+    from lading.contracts.golem.driver.journal import Journal, journal_path  # noqa: PLC0415
+    from lading.contracts.golem.driver.task import forget_task, task_home  # noqa: PLC0415
+
+    state = state_directory()
+    with Journal(journal_path(state)) as journal:
+        task_id = _find(journal, name).task_id
+        await forget_task(journal, task_id, home=task_home(state, task_id))
+    return task_id
+
+
 async def _abort(name: str, options: EngineOptions) -> str:
     from lading.contracts.golem.driver.journal import Journal, journal_path  # noqa: PLC0415
     from lading.contracts.golem.driver.task import is_driven, task_home  # noqa: PLC0415
 
-    if not name:
-        raise InputError("TASK", "the name is empty", fix="`lading golem ps` lists them")
     state = state_directory()
     with Journal(journal_path(state)) as journal:
-        record = journal.task(name)
+        record = _find(journal, name)
         if record.ended:
-            raise InputError("TASK", f"{record.task_id} is {record.state}: it has ended")
+            raise InputError(
+                "TASK",
+                f"{record.task_id} is {record.state}: it has ended",
+                fix=f"`lading golem rm {record.task_id}` forgets it",
+            )
         home = task_home(state, record.task_id)
         journal.ask_abort(record.task_id)
         await journal.settled()

@@ -294,7 +294,7 @@ class Drive:
         calls = self._calls()
         if calls is not None and not self._shut_down:
             await calls.farewell(abort=record.state is not TaskState.PREPARING)
-        # Of one that failed, what was done until then may be of use: `abort` removes that.
+        # Of one that failed, what was done until then may be of use: forget_task removes that.
         failed = state is TaskState.FAILED
         await in_thread(remove_home, self._home / "nodes" if failed else self._home)
         self._journal.enter(self._task, state, driven=driven, error=reason)

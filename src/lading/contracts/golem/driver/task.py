@@ -34,7 +34,7 @@ from lading.contracts.golem.driver.records import (
     TaskRecord,
     TaskState,
 )
-from lading.errors import InputError
+from lading.errors import InputError, RecordError
 
 __all__ = [
     "AppReference",
@@ -42,6 +42,7 @@ __all__ = [
     "TaskOutcome",
     "abort_task",
     "check_assignment",
+    "forget_task",
     "is_driven",
     "resume_task",
     "run_task",
@@ -199,3 +200,30 @@ async def abort_task(
             journal.ask_abort(task_id)
             await Drive(app, None, journal, task_id, home=home).abort()
         return journal.task(task_id).state
+
+
+async def forget_task(journal: Journal, task_id: str, *, home: Path) -> None:
+    """Remove what is left of a task that has ended, and what is known of it.
+
+    Parameters
+    ----------
+    task_id : str
+        All of it.
+
+    Raises
+    ------
+    InputError
+        It has not ended.
+    RecordError
+        Something can't be removed; the task is still known then.
+    """
+    async with claim(home, task_id):
+        record = journal.task(task_id)
+        if not record.ended:
+            raise InputError(
+                "TASK", f"{task_id} has not ended", fix=f"`lading golem abort {task_id}` ends it"
+            )
+        if problem := await in_thread(remove_home, home):
+            raise RecordError(problem, fix="remove it, then try again")
+        journal.forget(task_id)
+        await journal.settled()
