@@ -150,8 +150,6 @@ class Contest:
         """Decide, if it can be decided; None: others have to compute first."""
         groups = self._groups()
         best = groups[0] if groups else None
-        if self.alone and self._failures:
-            return self._disagreed(groups)  # the application hands it out anew: rule 4
         others = self._nodes - len(self._takers)
         possible = self._taken + min(self._free(), others)
         if self._by_verify and not self.alone:
@@ -173,7 +171,8 @@ class Contest:
     def _free(self) -> int:
         """How many more may compute it: a node that failed is replaced by another one.
 
-        Not where a single result is wanted: then the application hands the work out again.
+        Not where a single result is wanted: then the application hands the work out again, under
+        another id (rule 4).
         """
         if self.alone:
             return 0
