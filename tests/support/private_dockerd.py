@@ -66,6 +66,8 @@ class PrivateDockerd:
                 f"--bridge={self.bridge}", "--iptables=false", "--ip6tables=false",
                 "--ip-forward=false",
                 stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log,
+                # On a full machine its containerd is told to dump its stacks, to a file there.
+                env={**os.environ, "TMPDIR": str(self.folder)},
             )  # fmt: skip
         async with asyncio.timeout(_SECONDS):
             # A daemon that is being started has nothing to wait on but its socket.
