@@ -167,6 +167,19 @@ async def test_what_old_applications_return(serve: Serve, tmp_path: Path) -> Non
         assert await client.has_pending_subtasks("t1") is True
 
 
+async def test_what_an_old_application_lacks_is_told_when_it_is_asked_for(
+    serve: Serve, tmp_path: Path
+) -> None:
+    class Old(ProviderAppHandler):
+        async def compute(self, *_: Any) -> str:
+            return "result"
+
+    server = ProviderServer(tmp_path, Old())
+    async with await ProviderAppClient.connect(await serve(server)) as client:
+        with pytest.raises(AppError, match="Old has no run_benchmark"):
+            await client.run_benchmark()
+
+
 async def test_a_requestor_need_not_know_how_to_abort(serve: Serve, tmp_path: Path) -> None:
     class Old(Requestor):
         abort_task = RequestorAppHandler.abort_task

@@ -2,7 +2,7 @@
 
 All methods are coroutines in the server's event loop: work that blocks goes through
 :class:`lading.contracts.golem.blocking.Executor`. What a method raises reaches the client, with
-its text.
+its text. What no task can do without is abstract; applications of the original may lack the rest.
 """
 
 from __future__ import annotations
@@ -54,15 +54,15 @@ class RequestorAppHandler(ABC):
         After the last success ``task_work_dir.task_outputs_dir`` holds the task's result.
         """
 
-    @abstractmethod
     async def discard_subtasks(
         self, task_work_dir: RequestorTaskDir, subtask_ids: list[str]
     ) -> list[str]:
         """Forget these results and what was made of them; return the ids of all that are gone."""
+        raise _lacks(self, "discard_subtasks")
 
-    @abstractmethod
     async def run_benchmark(self, work_dir: Path) -> float:
         """Tell how fast this machine is for such tasks, within a minute."""
+        raise _lacks(self, "run_benchmark")
 
     @abstractmethod
     async def has_pending_subtasks(self, task_work_dir: RequestorTaskDir) -> bool:
@@ -86,9 +86,9 @@ class ProviderAppHandler(ABC):
     ) -> Path | str:
         """Compute a subtask; return its result's path, relative to ``task_work_dir``."""
 
-    @abstractmethod
     async def run_benchmark(self, work_dir: Path) -> float:
         """Tell how fast this machine is for such tasks, within a minute."""
+        raise _lacks(self, "run_benchmark")
 
 
 class AppLifecycleHandler:
@@ -105,3 +105,7 @@ class AppLifecycleHandler:
 
     async def on_after_shutdown(self) -> None:
         """When the server has ended."""
+
+
+def _lacks(handler: object, method: str) -> NotImplementedError:
+    return NotImplementedError(f"{type(handler).__name__} has no {method}")
