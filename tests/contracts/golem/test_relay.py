@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
+from lading.contracts.golem.driver import relay as relays
 from lading.contracts.golem.driver.relay import Relay
 
 Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -44,6 +45,20 @@ async def serving(talk: Talk) -> AsyncIterator[Callable[[], Awaitable[socket.soc
 
     async with server:
         yield connect
+
+
+class Impatient:
+    """A connection that is read although it was told to pause, as in Python 3.11.2."""
+
+    def __init__(self, end: asyncio.Protocol) -> None:
+        self._end = end
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._end, name)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._end.connection_made(transport)
+        transport.resume_reading()  # type: ignore[attr-defined]
 
 
 async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -221,3 +236,29 @@ async def test_leaving_while_it_connects_leaves_nothing() -> None:
         _, writer = await opened(relay)
         await asyncio.sleep(0)
     await closed(writer)
+
+
+@pytest.mark.parametrize("words", [b"PRI *", b""])
+async def test_what_comes_before_the_container_is_reached_is_kept(
+    monkeypatch: pytest.MonkeyPatch, words: bytes
+) -> None:
+    reached = asyncio.Event()
+    real = relays._End
+    monkeypatch.setattr(
+        relays, "_End", lambda relay, *peer: real(relay, *peer) if peer else Impatient(real(relay))
+    )
+    async with serving(echo) as connect:
+
+        async def later() -> socket.socket:
+            await reached.wait()
+            return await connect()
+
+        async with Relay(later) as relay:
+            reader, writer = await opened(relay)
+            writer.write(words)
+            writer.write_eof()
+            await asyncio.sleep(0.05)  # it has been read by now
+            reached.set()
+            assert await reader.read() == words
+            writer.close()
+            await writer.wait_closed()

@@ -158,13 +158,14 @@ class _End(asyncio.Protocol):
     ----------
     relay : Relay
     peer : _End or None
-        The other end; the near one gets to know it later, and reads nothing until then.
+        The other end; the near one gets to know it later, and keeps what it reads until then.
     """
 
     def __init__(self, relay: Relay, peer: _End | None = None) -> None:
         self._relay = relay
         self._peer = peer
         self._transport: asyncio.Transport | None = None
+        self._early: list[bytes] = []
         self._read_all = False
         self.lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -173,6 +174,7 @@ class _End(asyncio.Protocol):
         self._transport.set_write_buffer_limits(_WAITING)
         self._relay.opened(self)
         if self._peer is None:
+            # Not obeyed this early by some Pythons (3.11.2, which is Debian 12's).
             self._transport.pause_reading()
             if _is_ours(self._transport.get_extra_info("socket")):
                 self._relay.came(self)
@@ -182,22 +184,31 @@ class _End(asyncio.Protocol):
             self._transport.abort()
 
     def join(self, peer: _End) -> None:
-        """Begin to read."""
+        """Pass on what was read until now, and read on."""
         self._peer = peer
         if self.lost.done():
             peer.abort()
         elif self._transport is not None and not self._transport.is_closing():
+            early, self._early = self._early, []
+            for data in early:
+                self.data_received(data)
+            if self._read_all:
+                self.eof_received()
             self._transport.resume_reading()
 
     def data_received(self, data: bytes) -> None:
-        if (to := self._to) is not None:
+        if self._peer is None:
+            self._early.append(data)
+        elif (to := self._to) is not None:
             to.write(data)
 
     def eof_received(self) -> bool:
         """Pass on that nothing more will come; the other direction stays open."""
         self._read_all = True
         peer, to = self._peer, self._to
-        if to is None or peer is None or peer._read_all:  # noqa: SLF001 - two ends of one thing
+        if peer is None:
+            return True
+        if to is None or peer._read_all:  # noqa: SLF001 - two ends of one thing
             if to is not None:
                 to.close()
             return False
