@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from tests.e2e.conftest import both_engines
+from tests.images.golem import ensure_golem_base
 from tests.support.command_line import failed, lines_until
 from tests.support.golem import Golem
 
@@ -144,6 +145,12 @@ def test_an_application_that_never_finishes_verification(golem: Golem) -> None:
 def test_an_image_that_is_no_application(golem: Golem, probe: str) -> None:
     words = ["golem", "run", probe, "--output", str(golem.output)]
     failed(golem.cli(*words), 70, "ended with exit code")
+    # Without an entrypoint, the engine looks for a program of that name.
+    words[2] = ensure_golem_base(golem.cli.engine)
+    done = golem.cli(*words)
+    assert done.returncode in (69, 70), done.stderr
+    assert b"a Golem application? The image of one has an ENTRYPOINT" in done.stderr
+    failed(golem.cli("golem", "run", "./nowhere", "-o", "x"), 2, "no file or folder ./nowhere")
     assert golem.homes() == set()
     assert golem.listed() == []
 
@@ -165,7 +172,7 @@ def test_prerequisites_that_nobody_has(golem: Golem) -> None:
         ('{"a": 1,}', "line 1, column 9"),
         ('{"a": 1,\n "b" 2}', "line 2, column 6"),
         ('{"a": NaN}', "NaN is no number"),
-        ("[1]", "neither a file"),
+        ("[1]", "must be a JSON object, not an array"),
         ("nowhere.json", "neither a file"),
     ],
 )

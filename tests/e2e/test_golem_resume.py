@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import signal
 import subprocess
@@ -103,6 +104,18 @@ def test_with_other_options(golem: Golem) -> None:
     told = resumed(golem, "--nodes", "3")
     assert told["nodes"] == 3
     assert sorted(golem.parts()) == [0, 1, 2]
+
+
+def test_it_goes_on_where_it_was_begun(golem: Golem) -> None:
+    with golem.started("--nodes", "1", parts=2, do={"*": "print there; sleep 0.5"}) as process:
+        until_said(golem, "there\n")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 143
+    elsewhere = {"LADING_ENGINE": "", "DOCKER_HOST": "unix:///nowhere"}
+    cli = dataclasses.replace(golem.cli, more=elsewhere)
+    done = cli("golem", "resume", golem.only()["task"])
+    assert done.returncode == 0, done.stderr
+    assert sorted(golem.parts()) == [0, 1]
 
 
 def test_aborting_what_nobody_drives(golem: Golem) -> None:

@@ -30,6 +30,8 @@ def read_app(given: str, tag: str = "") -> AppReference:
             "--tag", f"names the image of a folder that is built, and {given!r} is none"
         )
     if not given.endswith(".json") and not Path(given).is_file():
+        if given.startswith((".", "/", "~")):
+            raise InputError("APP", f"there is no file or folder {given}")
         return AppReference(given, given)
     from lading.contracts.golem.appdefs import read_app_definition  # noqa: PLC0415
 
@@ -46,7 +48,7 @@ def read_params(given: str) -> dict[str, Any]:
         They are no JSON object; says where.
     """
     source, text = "--params", given
-    if not given.lstrip().startswith("{"):
+    if not given.lstrip().startswith(("{", "[", '"')):
         source, text = given, _read(given)
     try:
         params = json.loads(text, parse_constant=_no_number)

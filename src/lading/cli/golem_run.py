@@ -223,14 +223,14 @@ async def _run(
 async def _resume(
     record: TaskRecord, assignment: Assignment, options: EngineOptions, pull: Pull
 ) -> tuple[TaskOutcome, Assignment]:
-    from lading.cli.golem_session import session  # noqa: PLC0415
+    from lading.cli.golem_session import begun_on, session  # noqa: PLC0415
     from lading.cli.golem_shown import Shown  # noqa: PLC0415
     from lading.contracts.golem.driver.journal import TaskState  # noqa: PLC0415
     from lading.contracts.golem.driver.task import resume_task, task_home  # noqa: PLC0415
 
-    async with session(options, pull) as here:
+    home = task_home(state_directory().absolute(), record.task_id)
+    async with session(await asyncio.to_thread(begun_on, home, options), pull) as here:
         shown = Shown()
-        home = task_home(here.state, record.task_id)
         place = await here.place(assignment.options)
         async with (
             _told(here, record.task_id, home),
@@ -291,6 +291,9 @@ def _known(here: Session, task_id: str) -> TaskRecord | None:
 
 
 def _remove_empty(home: Path) -> None:
+    from lading.cli.golem_session import ENGINE_FILE  # noqa: PLC0415
+
+    (home / ENGINE_FILE).unlink(missing_ok=True)
     for path in (home / "work", home):
         with contextlib.suppress(OSError):
             path.rmdir()

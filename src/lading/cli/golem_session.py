@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,7 +25,10 @@ if TYPE_CHECKING:
     from lading.run.ownership import Owner
     from lading.run.records import Records
 
-__all__ = ["Session", "session"]
+__all__ = ["ENGINE_FILE", "Session", "begun_on", "session"]
+
+ENGINE_FILE = "engine"
+"""In a task's home: the address of the engine on which it was begun."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,8 @@ class Session:
             image = await self.fetch(app.image)
             work = home / "work"
             await asyncio.to_thread(lambda: work.mkdir(parents=True, exist_ok=True, mode=0o700))
+            if task_id:
+                await asyncio.to_thread((home / ENGINE_FILE).write_text, self.info.address, "utf-8")
             gpus = await self._gpus(app)
         finally:
             await asyncio.wait({loading})
@@ -123,6 +128,14 @@ class Session:
             yield made
         finally:
             await to_the_end(made.close())
+
+
+def begun_on(home: Path, options: EngineOptions) -> EngineOptions:
+    """Choose the engine on which a task was begun, unless another is named: it has the images."""
+    if not options.engine:
+        with contextlib.suppress(OSError):
+            return replace(options, engine=(home / ENGINE_FILE).read_text("utf-8"))
+    return options
 
 
 def _load_grpc() -> None:

@@ -218,12 +218,13 @@ async def _abort_undriven(
     journal: Journal, record: TaskRecord, home: Path, options: EngineOptions
 ) -> TaskState:
     """Abort a task that nobody drives; its application is told where that can be done."""
-    from lading.cli.golem_session import session  # noqa: PLC0415
+    from lading.cli.golem_session import begun_on, session  # noqa: PLC0415
     from lading.contracts.golem.driver.journal import TaskState  # noqa: PLC0415
     from lading.contracts.golem.driver.task import abort_task  # noqa: PLC0415
 
     if record.state is TaskState.RUNNING:
         try:
+            options = await asyncio.to_thread(begun_on, home, options)
             async with session(options) as here, contextlib.AsyncExitStack() as stack:
                 place = await here.place(record.options)
                 made = await here.requestor(place, record.app, home, record.task_id)

@@ -297,9 +297,12 @@ def words(event: Event) -> str:  # noqa: PLR0911  # a kind of event, a line
     """Say it in a line for people; empty for what only a display needs."""
     match event:
         case TaskBegan(task_id=task, nodes=nodes, resumed=True, done=done):
-            return f"task {task}: resumed on {nodes} nodes, {done} subtasks were done before"
+            return (
+                f"task {task}: resumed on {_counted(nodes, 'node')}, "
+                f"{_counted(done, 'subtask')} done before"
+            )
         case TaskBegan(task_id=task, nodes=nodes):
-            return f"task {task}: on {nodes} nodes"
+            return f"task {task}: on {_counted(nodes, 'node')}"
         case ResultTaken(node=node, subtask_id=subtask, name=name, size=0):
             return f"node {node}: subtask {subtask}: its result {name} is an empty file"
         case SubtaskFailed(node=node, subtask_id=subtask, reason=reason):
@@ -315,7 +318,11 @@ def words(event: Event) -> str:  # noqa: PLR0911  # a kind of event, a line
             return f"the requestor application was started again ({times}): {reason}"
         case Discarded(subtask_ids=subtasks, done=done):
             verified = f", {done} of them verified" if done else ""
-            return f"{len(subtasks)} subtasks are computed again{verified}"
+            return f"computed again: {_counted(len(subtasks), 'subtask')}{verified}"
         case Warned(text=text):
             return text
     return ""
+
+
+def _counted(number: int, thing: str) -> str:
+    return f"{number} {thing}{'' if number == 1 else 's'}"

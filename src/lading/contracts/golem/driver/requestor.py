@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from lading.contracts.golem.driver.container import AppContainer, AppRun, Place
 from lading.engine.shield import to_the_end
-from lading.errors import AppError, AppGone, LadingError, RunError
+from lading.errors import AppError, AppGone, EngineError, LadingError, RunError
 from lading.run.records import RunState
 
 if TYPE_CHECKING:
@@ -201,7 +201,16 @@ class RequestorApp:
         from lading.contracts.golem.clients import RequestorAppClient  # noqa: PLC0415 - grpc
 
         self._ended_well = False
-        self._container = container = await AppContainer.start(self._place, self._run)
+        try:
+            self._container = container = await AppContainer.start(self._place, self._run)
+        except EngineError as error:
+            if not (error.fix or self._run.image.entrypoint):
+                # Then the engine looked for a program that is called "requestor".
+                error.fix = (
+                    f"is {self._name} a Golem application? The image of one has an ENTRYPOINT "
+                    "that takes: requestor PORT"
+                )
+            raise
         try:
             await container.until_listening()
             self._client = await container.while_it_runs(
