@@ -285,7 +285,7 @@ def test_aborting_in_every_phase(golem: Golem, phase: str, given: dict[str, obje
 def test_a_signal_stops_it_cleanly_and_says_how_it_goes_on(golem: Golem, number: int) -> None:
     with golem.started("--nodes", "1", parts=3, do={"1": "print there; hang-once"}) as process:
         assert process.stderr is not None
-        lines_until(process.stderr, b"on 1 nodes")
+        lines_until(process.stderr, b"on 1 node")
         deadline = time.monotonic() + 30
         while "there" not in golem.kept_logs() and time.monotonic() < deadline:
             time.sleep(0.05)

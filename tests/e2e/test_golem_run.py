@@ -48,7 +48,7 @@ def test_what_people_and_programs_see(golem: Golem) -> None:
     assert done.returncode == 0, done.stderr
     assert done.stdout.decode().strip() == str(golem.output)
     text = done.stderr.decode()
-    assert f"task {golem.only()['task']}: on 1 nodes" in text
+    assert f"task {golem.only()['task']}: on 1 node" in text
     assert "2 subtasks" in text
     assert str(golem.output) in text
     quiet = golem("--nodes", "1", "-q", parts=1)

@@ -140,5 +140,5 @@ def test_completion_knows_the_commands_and_their_flags() -> None:
 
     assert complete("lading r", 1) == ["run", "rm"]
     assert "--no-token" in complete("lading serve --no-t", 2)
-    assert complete("lading golem r", 2) == ["run", "resume"]
+    assert complete("lading golem r", 2) == ["run", "resume", "rm"]
     assert "--replicas" in complete("lading golem run --rep", 3)
