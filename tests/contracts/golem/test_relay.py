@@ -244,6 +244,13 @@ async def test_what_comes_before_the_container_is_reached_is_kept(
 ) -> None:
     reached = asyncio.Event()
     real = relays._End
+    read_all = real.eof_received
+
+    def then_reach(end: relays._End) -> bool:
+        reached.set()
+        return read_all(end)
+
+    monkeypatch.setattr(real, "eof_received", then_reach)
     monkeypatch.setattr(
         relays, "_End", lambda relay, *peer: real(relay, *peer) if peer else Impatient(real(relay))
     )
@@ -257,8 +264,6 @@ async def test_what_comes_before_the_container_is_reached_is_kept(
             reader, writer = await opened(relay)
             writer.write(words)
             writer.write_eof()
-            await asyncio.sleep(0.05)  # it has been read by now
-            reached.set()
             assert await reader.read() == words
             writer.close()
             await writer.wait_closed()

@@ -20,7 +20,7 @@ from lading.contracts.golem.driver.homes import claim
 from lading.contracts.golem.driver.journal import Journal
 from lading.contracts.golem.driver.options import DriverOptions
 from lading.contracts.golem.driver.records import SubtaskState, TaskState
-from lading.contracts.golem.driver.task import abort_task, is_driven, task_home
+from lading.contracts.golem.driver.task import abort_task, forget_task, is_driven, task_home
 from lading.contracts.golem.structs import VerifyResult
 from lading.errors import (
     CapacityError,
@@ -234,7 +234,7 @@ async def test_a_task_that_nobody_drives_is_aborted(play: Stage) -> None:
         await play.resume()
 
 
-async def test_what_a_failed_task_had_done_stays_until_it_is_aborted(play: Stage) -> None:
+async def test_what_a_failed_task_had_done_stays_until_it_is_forgotten(play: Stage) -> None:
     play.providers.behave = lambda node, work, attempt: (
         dead() if work.params["piece"] == 5 else None
     )
@@ -244,7 +244,20 @@ async def test_what_a_failed_task_had_done_stays_until_it_is_aborted(play: Stage
     assert len(await asyncio.to_thread(list, results.iterdir())) == 5
     assert not (play.home / "nodes").exists()
     assert await abort_task(None, play.journal, play.task, home=play.home) is TaskState.FAILED
+    assert results.exists()
+    await forget_task(play.journal, play.task, home=play.home)
     assert not play.home.exists()
+    with pytest.raises(RecordNotFound):
+        play.journal.task(play.task)
+
+
+async def test_what_has_not_ended_is_not_forgotten(play: Stage) -> None:
+    play.providers.behave = lambda node, work, attempt: CapacityError("no room")
+    with pytest.raises(CapacityError):
+        await play.run()
+    with pytest.raises(InputError, match="has not ended; `lading golem abort"):
+        await forget_task(play.journal, play.task, home=play.home)
+    assert play.home.exists()
 
 
 async def test_an_application_that_removes_its_results_fails(play: Stage) -> None:

@@ -176,8 +176,6 @@ async def abort_task(
 ) -> TaskState:
     """Abort a task that nobody drives now; for one that is driven, `Journal.ask_abort`.
 
-    Of one that has failed, what its application had done by then is removed.
-
     Parameters
     ----------
     app : Requestor or None
@@ -193,10 +191,10 @@ async def abort_task(
     InputError
         A driver lives.
     """
+    if (record := journal.task(task_id)).ended:
+        return record.state  # to claim it would make its home anew
     async with claim(home, task_id):
-        if journal.task(task_id).ended:
-            await in_thread(remove_home, home)
-        else:
+        if not journal.task(task_id).ended:
             journal.ask_abort(task_id)
             await Drive(app, None, journal, task_id, home=home).abort()
         return journal.task(task_id).state
