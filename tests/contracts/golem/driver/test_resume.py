@@ -324,6 +324,50 @@ def test_a_task_is_found_by_the_beginning_of_its_id(play: Stage) -> None:
     assert [record.task_id for record in play.journal.tasks()] == ids[1:], "it has not ended"
 
 
+async def test_a_task_is_driven_until_its_end_is_written_down(
+    play: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = {}
+    enter = play.journal.enter
+
+    def watched(task: str, state: TaskState, *, driven: float, error: str = "") -> None:
+        seen[state] = is_driven(play.home)
+        enter(task, state, driven=driven, error=error)
+
+    monkeypatch.setattr(play.journal, "enter", watched)
+    await play.run()
+    assert seen[TaskState.DONE], "who waits for the driver would take it for one that was killed"
+    assert not play.home.exists()
+
+
+async def test_aborting_what_has_ended_meanwhile_leaves_no_directory(play: Stage) -> None:
+    await play.run()
+    assert await abort_task(None, play.journal, play.task, home=play.home) is TaskState.DONE
+    assert not play.home.exists()
+
+
+async def test_claims_at_once_never_share_a_home(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    inside = 0
+
+    async def again_and_again() -> int:
+        nonlocal inside
+        had = 0
+        while had < 20:
+            try:
+                async with claim(home, "t"):
+                    assert inside == 0
+                    inside, had = 1, had + 1
+                    await asyncio.sleep(0)
+                    inside = 0
+            except InputError:
+                await asyncio.sleep(0.001)
+        return had
+
+    await asyncio.gather(*(again_and_again() for _ in range(3)))
+    assert not home.exists()
+
+
 async def test_a_claim_ends_with_its_process(tmp_path: Path) -> None:
     async with claim(tmp_path / "home", "t"):
         assert await asyncio.to_thread(is_driven, tmp_path / "home")

@@ -18,7 +18,7 @@ from lading.contracts.golem.driver.events import (
     TaskCreated,
     Warned,
 )
-from lading.contracts.golem.driver.homes import remove_home
+from lading.contracts.golem.driver.homes import empty_home, remove_tree
 from lading.contracts.golem.driver.journal import Journal
 from lading.contracts.golem.driver.nodes import Providers, Requestor
 from lading.contracts.golem.driver.offloop import Stop, in_thread
@@ -273,7 +273,7 @@ class Drive:
         return RequestorTaskDir(self._home / "work" / record.wire_id).task_outputs_dir
 
     async def _end_well(self) -> None:
-        if problem := await in_thread(remove_home, self._home):
+        if problem := await in_thread(empty_home, self._home):
             self._notes.append(problem)
         self._journal.enter(self._task, TaskState.DONE, driven=self._tally.driven())
         await self._journal.settled()
@@ -295,8 +295,10 @@ class Drive:
         if calls is not None and not self._shut_down:
             await calls.farewell(abort=record.state is not TaskState.PREPARING)
         # Of one that failed, what was done until then may be of use: forget_task removes that.
-        failed = state is TaskState.FAILED
-        await in_thread(remove_home, self._home / "nodes" if failed else self._home)
+        if state is TaskState.FAILED:
+            await in_thread(remove_tree, self._home / "nodes")
+        else:
+            await in_thread(empty_home, self._home)
         self._journal.enter(self._task, state, driven=driven, error=reason)
         await self._journal.settled()
 
@@ -316,5 +318,5 @@ def _prepare(_: Stop, directory: RequestorTaskDir) -> None:
 
 
 def _clear(stop: Stop, directory: Path) -> None:
-    if problem := remove_home(stop, directory):
+    if problem := remove_tree(stop, directory):
         raise InputError("", problem, fix="remove it, then resume the task")

@@ -12,9 +12,11 @@ from pathlib import Path
 from lading.contracts.golem.driver.offloop import Stop, in_thread
 from lading.errors import InputError, RecordError
 
-__all__ = ["claim", "is_driven", "remove_home", "task_home"]
+__all__ = ["claim", "empty_home", "is_driven", "remove_tree", "task_home"]
 
 _LOCK = "lock"
+_TRIES = 100
+"""Times that a directory may go while it is made."""
 
 
 def task_home(state_directory: Path, task_id: str) -> Path:
@@ -54,36 +56,83 @@ async def claim(home: Path, task_id: str) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        os.close(descriptor)
+        try:
+            await in_thread(_leave, home)
+        finally:
+            os.close(descriptor)
 
 
 def _lock(_: Stop, home: Path, task_id: str) -> int:
-    try:
-        (home / "work").mkdir(parents=True, exist_ok=True, mode=0o700)
-        (home / "nodes").mkdir(exist_ok=True)
-        descriptor = os.open(home / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise RecordError(
-            f"the directory {home} of the task can't be made: {error.strerror}",
-            fix="set LADING_STATE to a writable directory on a local disk",
-        ) from error
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    for left in reversed(range(_TRIES)):
+        try:
+            (home / "work").mkdir(parents=True, exist_ok=True, mode=0o700)
+            (home / "nodes").mkdir(exist_ok=True)
+            descriptor = os.open(home / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            if left and isinstance(error, FileNotFoundError | FileExistsError):
+                continue  # whoever had it takes it along, right now
+            raise RecordError(
+                f"the directory {home} of the task can't be made: {error.strerror}",
+                fix="set LADING_STATE to a writable directory on a local disk",
+            ) from error
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            break
+        if _is_there(home, descriptor):
+            return descriptor
         os.close(descriptor)
-        raise InputError(
-            "", f"task {task_id} is driven by another process", fix="wait for it, or abort it"
-        ) from None
-    return descriptor
+    raise InputError(
+        "", f"task {task_id} is driven by another process", fix="wait for it, or abort it"
+    )
 
 
-def remove_home(_: Stop, home: Path) -> str:
-    """Remove a task's directories; return what could not be removed and why, in words."""
+def _is_there(home: Path, descriptor: int) -> bool:
+    """Say whether the lock is still that of the directory: it may have gone before it was ours."""
+    try:
+        found = (home / _LOCK).stat()
+    except FileNotFoundError:
+        return False
+    return os.path.samestat(found, os.fstat(descriptor))
+
+
+def _leave(_: Stop, home: Path) -> None:
+    """Take the directory along if nothing is in it; its lock goes last, and is ours until then."""
+    with contextlib.suppress(OSError):
+        for name in ("work", "nodes"):
+            (home / name).rmdir()
+    with contextlib.suppress(OSError):
+        if [path.name for path in home.iterdir()] == [_LOCK]:
+            (home / _LOCK).unlink()
+            home.rmdir()
+
+
+def empty_home(stop: Stop, home: Path) -> str:
+    """Remove what a task's directory holds, but for the lock: until it is let go of, it is driven.
+
+    Returns
+    -------
+    str
+        What could not be removed and why, in words; nothing if all is gone.
+    """
+    problems = [remove_tree(stop, path) for path in home.iterdir() if path.name != _LOCK]
+    return next(filter(None, problems), "")
+
+
+def remove_tree(_: Stop, directory: Path) -> str:
+    """Remove a directory or a file; return what could not be removed and why, in words."""
     problems: list[str] = []
 
     def note(_: object, path: str, info: tuple[type, BaseException, object]) -> None:
         if not isinstance(info[1], FileNotFoundError):
             problems.append(f"{path} can't be removed: {info[1]}")
 
-    shutil.rmtree(home, onerror=note)
+    if directory.is_dir() and not directory.is_symlink():
+        shutil.rmtree(directory, onerror=note)
+    else:
+        try:
+            directory.unlink(missing_ok=True)
+        except OSError as error:
+            problems.append(f"{directory} can't be removed: {error}")
     return problems[0] if problems else ""

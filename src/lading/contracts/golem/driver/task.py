@@ -21,7 +21,7 @@ from pathlib import Path
 
 from lading.contracts.golem.driver.driving import Drive
 from lading.contracts.golem.driver.events import Event
-from lading.contracts.golem.driver.homes import claim, is_driven, remove_home, task_home
+from lading.contracts.golem.driver.homes import claim, empty_home, is_driven, task_home
 from lading.contracts.golem.driver.journal import Journal
 from lading.contracts.golem.driver.nodes import Providers, Requestor
 from lading.contracts.golem.driver.offloop import Stop, in_thread
@@ -191,8 +191,6 @@ async def abort_task(
     InputError
         A driver lives.
     """
-    if (record := journal.task(task_id)).ended:
-        return record.state  # to claim it would make its home anew
     async with claim(home, task_id):
         if not journal.task(task_id).ended:
             journal.ask_abort(task_id)
@@ -221,7 +219,7 @@ async def forget_task(journal: Journal, task_id: str, *, home: Path) -> None:
             raise InputError(
                 "TASK", f"{task_id} has not ended", fix=f"`lading golem abort {task_id}` ends it"
             )
-        if problem := await in_thread(remove_home, home):
+        if problem := await in_thread(empty_home, home):
             raise RecordError(problem, fix="remove it, then try again")
         journal.forget(task_id)
         await journal.settled()
