@@ -21,6 +21,7 @@
     │       ├── ImageNotFound       66  404   absent here and at the registry
     │       ├── ImageDenied         77  403   the registry wants other credentials
     │       ├── ImagePullFailed     69  502
+    │       ├── ImagePushFailed     69  502
     │       ├── ImageFileNotFound   66  404   no such file inside the image
     │       └── BuildFailed         65  422
     ├── RunError                    70  502   a container did not do what it should
@@ -31,6 +32,7 @@
     │   ├── TaskFailed              70  502   it answered, with an HTTP error
     │   ├── ReplyBroken             70  502   the connection broke before the whole reply came
     │   ├── ReplyTooLarge           70  502
+    │   ├── OutputDiffers           70  502   not what its example says
     │   ├── ContainerLost           70  502   somebody removed the container meanwhile
     │   ├── AppError                70  502   an application's handler raised, or broke its contract
     │   │   └── AppGone             70  502   ... it ended in the middle of a call
@@ -41,8 +43,13 @@
     │   ├── GpuUnavailable          75  503
     │   ├── QueueFull               75  503
     │   └── NotAccepting            75  503   paused, or stopping
+    ├── ContentError                69  502   content by address can't be had, or stored
+    │   ├── ContentNotFound         66  404   nobody has it, as far as could be found out in time
+    │   ├── ContentRefused          65  422   a block is not what its address says, or lies outside
+    │   └── NodeUnreachable         69  503   the IPFS node does not answer
     └── RecordError                 74  500
-        └── RecordNotFound          66  404
+        ├── RecordNotFound          66  404
+        └── RecordForged            65  500   a ledger's chain or a receipt's signature does not hold
 
 The first number is the exit code of the command line (sysexits.h where it has one, the shell's
 124 and 137 for time-outs and kills), the second the HTTP status.
@@ -63,6 +70,9 @@ __all__ = [
     "ConfigError",
     "ContainerLost",
     "ContainerNotFound",
+    "ContentError",
+    "ContentNotFound",
+    "ContentRefused",
     "EngineError",
     "EngineTooOld",
     "EngineUnreachable",
@@ -77,17 +87,21 @@ __all__ = [
     "ImageNameInvalid",
     "ImageNotFound",
     "ImagePullFailed",
+    "ImagePushFailed",
     "InputError",
     "InvalidLimit",
     "LadingError",
     "NameTaken",
     "NetworkNotFound",
+    "NodeUnreachable",
     "NotAccepting",
     "NotReady",
     "NotSupported",
     "OutOfMemory",
+    "OutputDiffers",
     "QueueFull",
     "RecordError",
+    "RecordForged",
     "RecordNotFound",
     "ReplyBroken",
     "ReplyTooLarge",
@@ -280,6 +294,13 @@ class ImagePullFailed(ImageError):
     http_status = 502
 
 
+class ImagePushFailed(ImageError):
+    """The registry could not be reached, refused the image, or broke off."""
+
+    exit_code = 69
+    http_status = 502
+
+
 class ImageFileNotFound(ImageError):
     """The image holds no such file."""
 
@@ -413,6 +434,20 @@ class ReplyTooLarge(RunError):
     """The reply is larger than the limit set for it."""
 
 
+class OutputDiffers(RunError):
+    """A task answered, and not what its example says.
+
+    Parameters
+    ----------
+    diff : str
+        What differs, to be read by people; lines as of ``diff -u`` where both are text.
+    """
+
+    def __init__(self, message: str, *, diff: str = "", fix: str = "") -> None:
+        super().__init__(message, fix=fix)
+        self.diff = diff
+
+
 class ContainerLost(RunError):
     """Somebody else removed or stopped the container while we used it."""
 
@@ -475,6 +510,39 @@ class NotAccepting(CapacityError):
     """No new work is taken: paused, or stopping."""
 
 
+class ContentError(LadingError):
+    """Content by address can't be had, or can't be stored.
+
+    Parameters
+    ----------
+    message : str
+        What happened, naming the CID, the file or the node.
+    """
+
+    exit_code = 69
+    http_status = 502
+
+
+class ContentNotFound(ContentError):
+    """Nobody has it, as far as could be found out in the time given."""
+
+    exit_code = 66
+    http_status = 404
+
+
+class ContentRefused(ContentError):
+    """It is there and not taken: a block is not what its address says, or a name leads outside."""
+
+    exit_code = 65
+    http_status = 422
+
+
+class NodeUnreachable(ContentError):
+    """The IPFS node does not answer, or is none."""
+
+    http_status = 503
+
+
 class RecordError(LadingError):
     """The records can't be read or written."""
 
@@ -486,3 +554,10 @@ class RecordNotFound(RecordError):
 
     exit_code = 66
     http_status = 404
+
+
+class RecordForged(RecordError):
+    """A ledger's chain, or a receipt's signature, does not hold: somebody changed it."""
+
+    exit_code = 65
+    http_status = 500
