@@ -49,7 +49,7 @@
     │   └── NodeUnreachable         69  503   the IPFS node does not answer
     └── RecordError                 74  500
         ├── RecordNotFound          66  404
-        └── RecordForged            65  500   a ledger's chain or a receipt's signature does not hold
+        └── RecordForged            65  500   a ledger's chain or a receipt does not hold
 
 The first number is the exit code of the command line (sysexits.h where it has one, the shell's
 124 and 137 for time-outs and kills), the second the HTTP status.
