@@ -47,6 +47,8 @@
     │   ├── ContentNotFound         66  404   nobody has it, as far as could be found out in time
     │   ├── ContentRefused          65  422   a block is not what its address says, or lies outside
     │   └── NodeUnreachable         69  503   the IPFS node does not answer
+    ├── ExecutorError               69  502   an executor elsewhere does not answer as one
+    │   └── ExecutorDenied          77  403   ... it wants its token, or another
     └── RecordError                 74  500
         ├── RecordNotFound          66  404
         └── RecordForged            65  500   a ledger's chain or a receipt does not hold
@@ -76,6 +78,8 @@ __all__ = [
     "EngineError",
     "EngineTooOld",
     "EngineUnreachable",
+    "ExecutorDenied",
+    "ExecutorError",
     "ExitedEarly",
     "FileInvalid",
     "FileMissing",
@@ -541,6 +545,20 @@ class NodeUnreachable(ContentError):
     """The IPFS node does not answer, or is none."""
 
     http_status = 503
+
+
+class ExecutorError(LadingError):
+    """An executor that was asked over HTTP does not answer, or not as an executor does."""
+
+    exit_code = 69
+    http_status = 502
+
+
+class ExecutorDenied(ExecutorError):
+    """An executor wants its token, or another one."""
+
+    exit_code = 77
+    http_status = 403
 
 
 class RecordError(LadingError):
