@@ -8,7 +8,8 @@
     │   ├── FileInvalid              2  400   ... a file; with every finding and its line
     │   │   └── FileMissing          2  400   ... there is none; also a FileNotFoundError
     │   ├── InvalidLimit             2  400   ... a resource limit
-    │   └── RequestTooLarge          2  413
+    │   ├── RequestTooLarge          2  413
+    │   └── KeyReused                2  422   an idempotency key that came with another request
     ├── EngineError                 69  502   the container engine said no
     │   ├── EngineUnreachable       69  503
     │   ├── EngineTooOld            69  503
@@ -51,6 +52,8 @@
     │   └── ExecutorDenied          77  403   ... it wants its token, or another
     └── RecordError                 74  500
         ├── RecordNotFound          66  404
+        ├── ReplyForgotten          66  409   executed and billed before, and no longer kept
+        ├── MarketUnavailable       75  503   locked, full, or out of reach: try again later
         └── RecordForged            65  500   a ledger's chain or a receipt does not hold
 
 The first number is the exit code of the command line (sysexits.h where it has one, the shell's
@@ -83,6 +86,7 @@ __all__ = [
     "ExitedEarly",
     "FileInvalid",
     "FileMissing",
+    "FolderSharded",
     "GolemTaskFailed",
     "GpuUnavailable",
     "ImageDenied",
@@ -94,7 +98,9 @@ __all__ = [
     "ImagePushFailed",
     "InputError",
     "InvalidLimit",
+    "KeyReused",
     "LadingError",
+    "MarketUnavailable",
     "NameTaken",
     "NetworkNotFound",
     "NodeUnreachable",
@@ -108,6 +114,7 @@ __all__ = [
     "RecordForged",
     "RecordNotFound",
     "ReplyBroken",
+    "ReplyForgotten",
     "ReplyTooLarge",
     "RequestTooLarge",
     "RunError",
@@ -193,6 +200,12 @@ class RequestTooLarge(InputError):
     """The request's body is larger than what is accepted."""
 
     http_status = 413
+
+
+class KeyReused(InputError):
+    """The idempotency key came before, with another request."""
+
+    http_status = 422
 
 
 class EngineError(LadingError):
@@ -541,6 +554,10 @@ class ContentRefused(ContentError):
     http_status = 422
 
 
+class FolderSharded(ContentRefused):
+    """A folder is so large that nodes spread it over several blocks, each kind in its own way."""
+
+
 class NodeUnreachable(ContentError):
     """The IPFS node does not answer, or is none."""
 
@@ -572,6 +589,20 @@ class RecordNotFound(RecordError):
 
     exit_code = 66
     http_status = 404
+
+
+class ReplyForgotten(RecordError):
+    """The request was executed and billed before, and its reply is no longer kept."""
+
+    exit_code = 66
+    http_status = 409
+
+
+class MarketUnavailable(RecordError):
+    """The catalogue or the ledger can't be used now: locked, full, or out of reach."""
+
+    exit_code = 75
+    http_status = 503
 
 
 class RecordForged(RecordError):
