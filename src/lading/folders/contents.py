@@ -32,8 +32,11 @@ _CROWDED = 10_000
 _REMEMBERED = 1000
 """Executable files that are remembered for the Dockerfile's sake."""
 _CLUTTER = frozenset(
-    "__pycache__ .venv venv node_modules .pytest_cache .mypy_cache .ruff_cache .tox .ipynb_checkpoints "
-    ".DS_Store .idea .vscode".split()
+    (
+        *("__pycache__", ".pytest_cache", ".mypy_cache", ".ruff_cache", ".tox", ".hypothesis"),
+        *(".venv", "venv", "node_modules", ".ipynb_checkpoints"),
+        *(".DS_Store", ".idea", ".vscode"),
+    )
 )
 _TOOLS = (".git", ".docker", ".editorconfig", ".pre-commit", ".travis", ".hg", ".svn", ".circleci")
 """Beginnings of hidden names that nobody needs in an image."""

@@ -13,12 +13,14 @@ from dataclasses import dataclass, field, replace
 
 __all__ = ["Instruction", "Mistake", "parse", "split_words"]
 
-_KNOWN = frozenset(
-    "ADD ARG CMD COPY ENTRYPOINT ENV EXPOSE FROM HEALTHCHECK LABEL MAINTAINER ONBUILD RUN SHELL "
-    "STOPSIGNAL USER VOLUME WORKDIR".split()
-)
 _LISTS = frozenset(("ADD", "CMD", "COPY", "ENTRYPOINT", "RUN", "SHELL", "VOLUME"))
 """Those that may be written as a JSON list."""
+_KNOWN = _LISTS | frozenset(
+    (
+        *("ARG", "ENV", "EXPOSE", "FROM", "HEALTHCHECK", "LABEL", "MAINTAINER"),
+        *("ONBUILD", "STOPSIGNAL", "USER", "WORKDIR"),
+    )
+)
 _HEREDOCS = frozenset(("ADD", "COPY", "RUN"))
 _DIRECTIVE = re.compile(r"#\s*([a-zA-Z][a-zA-Z0-9]*)\s*=\s*(.+?)\s*$")
 _DIRECTIVES = ("syntax", "escape", "check")
@@ -122,8 +124,8 @@ def _is_left_out(line: str) -> bool:
 
 
 def _joined(lines: list[str], at: int, escape: str) -> tuple[str, int]:
-    """Join a line with those that continue it; comments and empty lines among them count nothing."""
-    parts = []
+    """Join a line with those that continue it; comments and empty ones between don't count."""
+    parts: list[str] = []
     while at < len(lines):
         line = lines[at].rstrip(" \t")
         at += 1

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -46,26 +45,31 @@ def read_whole(path: Path, largest: int) -> Content:
     largest : int
         Bytes; of what has more, nothing is read.
     """
+    if not os.path.lexists(path):
+        return Content(there=False, data=None, wrong="there is none")
     try:
-        if not os.path.lexists(path):
-            return Content(there=False, data=None, wrong="there is none")
-        if not path.exists():
-            return Content(there=True, data=None, wrong="is a link that leads nowhere")
-        if not path.resolve().is_relative_to(path.parent.resolve()):
-            return Content(there=True, data=None, wrong="is a link out of the folder")
-        status = path.stat()
-        if stat.S_ISDIR(status.st_mode):
-            return Content(there=True, data=None, wrong="is a directory")
-        if not stat.S_ISREG(status.st_mode):
-            return Content(there=True, data=None, wrong="is no file")
-        if status.st_size > largest:
-            wrong = f"has {status.st_size:,} bytes, and is not looked into"
-            return Content(there=True, data=None, wrong=wrong, size=status.st_size)
+        if wrong := _refusal(path):
+            return Content(there=True, data=None, wrong=wrong)
         with path.open("rb") as file:
-            data = file.read(largest)
+            data = file.read(largest + 1)
+            size = os.fstat(file.fileno()).st_size
     except OSError as error:
         return Content(there=True, data=None, wrong=f"can't be read: {error.strerror}")
-    return Content(there=True, data=data, size=len(data))
+    if len(data) > largest:
+        wrong = f"has {size:,} bytes, and is not looked into"
+        return Content(there=True, data=None, wrong=wrong, size=size)
+    return Content(there=True, data=data, size=size)
+
+
+def _refusal(path: Path) -> str:
+    """Say why something is no file of the folder; empty if it is one."""
+    if not path.exists():
+        return "is a link that leads nowhere"
+    if not path.resolve().is_relative_to(path.parent.resolve()):
+        return "is a link out of the folder"
+    if path.is_dir():
+        return "is a directory"
+    return "" if path.is_file() else "is no file"
 
 
 @dataclass(slots=True)

@@ -11,6 +11,7 @@ from pathlib import Path
 from lading.folders import rules
 from lading.folders.contents import Contents
 from lading.folders.dockerfile import Instruction
+from lading.folders.documents import read_whole
 from lading.folders.findings import Finding
 from lading.folders.stages import (
     SCRATCH,
@@ -22,7 +23,7 @@ from lading.folders.stages import (
 )
 from lading.run.build_context import Ignore
 
-__all__ = ["RECIPE", "load_recipe", "examine_recipe"]
+__all__ = ["RECIPE", "examine_recipe", "load_recipe"]
 
 RECIPE = "Dockerfile"
 _LARGEST = 1 << 20
@@ -37,27 +38,16 @@ _WILD = re.compile(r"[*?\[]")
 
 def load_recipe(folder: Path) -> Dockerfile | Finding:
     """Read the Dockerfile of a folder, or say why there is none."""
-    path = folder / RECIPE
+    content = read_whole(folder / RECIPE, _LARGEST)
     rule = rules.DOCKERFILE_MISSING
-    try:
-        if path.is_dir():
-            return rule.at(RECIPE, "is a directory")
-        if not path.is_file():
-            return rule.at(RECIPE, "is no file" if os.path.lexists(path) else "there is none")
-        if not path.resolve().is_relative_to(folder.resolve()):
-            return rule.at(RECIPE, "is a link out of the folder", fix="copy the file")
-        with path.open("rb") as file:
-            content = file.read(_LARGEST + 1)
-    except OSError as error:
-        return rule.at(RECIPE, f"can't be read: {error.strerror}")
-    if len(content) > _LARGEST:
-        return rule.at(RECIPE, "is larger than 1 MiB")
-    if b"\0" in content:
+    if content.data is None:
+        return rule.at(RECIPE, content.wrong)
+    if b"\0" in content.data:
         return rule.at(RECIPE, "is no text")
     try:
-        text = content.decode("utf-8")
+        text = content.data.decode("utf-8")
     except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
+        line = content.data.count(b"\n", 0, error.start) + 1
         return rule.at(RECIPE, "is not UTF-8", line=line, fix="save it as UTF-8")
     recipe = read_dockerfile(text)
     if not recipe.instructions and not recipe.mistakes:

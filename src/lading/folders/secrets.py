@@ -59,6 +59,7 @@ _PEM_SHAPE = re.compile(
     rb"(?:\\n|\s)*(?:[A-Za-z-]+: [^\n]*\s+)*[A-Za-z0-9+/=]{16}"
 )
 _EXAMPLE = re.compile(rb"EXAMPLE|example|xxxx|XXXX|0000000000|1234567890|abcdefghij")
+_OF_REGISTRIES = (".npmrc", ".docker/config.json", ".dockerconfigjson", ".dockercfg")
 _AUTHS = re.compile(rb'"auth"\s*:\s*"[A-Za-z0-9+/=]{8,}"|_authToken\s*=\s*[^\s$]{8,}')
 
 _NAMES = {
@@ -120,9 +121,8 @@ def secrets_in(path: str, content: bytes) -> list[Secret]:
                 if not _is_made_up(match[0]):
                     found.setdefault(kind, match.start())
                     break
-    if path.endswith((".npmrc", ".docker/config.json", ".dockerconfigjson", ".dockercfg")):
-        if match := _AUTHS.search(content):
-            found["credentials of a registry"] = match.start()
+    if path.endswith(_OF_REGISTRIES) and (match := _AUTHS.search(content)):
+        found["credentials of a registry"] = match.start()
     return [
         Secret(kind, content.count(b"\n", 0, place) + 1)
         for kind, place in sorted(found.items(), key=lambda item: item[1])

@@ -44,7 +44,7 @@ class Stage:
     variables: dict[str, str | None] = field(default_factory=dict)
 
     def line_of_stages(self) -> Iterator[Stage]:
-        """This one, the one that it begins from, and so on."""
+        """Yield itself, the stage that it begins from, and so on."""
         stage: Stage | None = self
         while stage is not None:
             yield stage
