@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated
 
@@ -118,12 +119,7 @@ def try_folder(
         as_json=as_json,
         given=frozenset((*own, *given)),
     )
-    kind = kind_of(order.folder)
-    if kind != "meca":
-        raise InputError("FOLDER", f"is for {kind}: to come")
-    from lading.cli.test_meca import run_trial  # noqa: PLC0415
-
-    run_trial(order)
+    import_module(f"lading.cli.test_{kind_of(order.folder)}").run_trial(order)
 
 
 def _check(own: TrialOptions, given: Given) -> None:

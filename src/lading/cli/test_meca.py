@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from lading.cli import failures, loop, printing
 from lading.cli.images import build, fetch, sweep_quietly
 from lading.cli.run_options import pairs
-from lading.contracts.meca.comparing import Comparison, Likeness, compare, input_doubts
+from lading.cli.test_shown import Log, line, ways_out, without_log
 from lading.contracts.meca.folder import (
     CONFIG,
     EXAMPLE_INPUT,
@@ -17,8 +17,9 @@ from lading.contracts.meca.folder import (
     default_tag,
     read_folder,
 )
-from lading.contracts.meca.rewriting import check_writable, replace_file
 from lading.errors import ConfigError, NotReady, OutOfMemory, OutputDiffers, RunError, TimedOut
+from lading.folders.comparing import Comparison, Likeness, compare, input_doubts
+from lading.folders.rewriting import check_writable, replace_file
 from lading.settings import state_directory
 from lading.units import format_bytes, format_cores, format_seconds, to_mebibytes
 
@@ -26,12 +27,10 @@ if TYPE_CHECKING:
     from lading.cli.test import Ordered
     from lading.contracts.meca.oneshot import Job
     from lading.contracts.meca.trial import Trial
-    from lading.engine import Engine, ImageInfo, LogChunk
+    from lading.engine import Engine, ImageInfo
 
 __all__ = ["image_of", "job_of", "read_example", "run_trial"]
 
-_MOST_LOG = 64 << 10
-"""Bytes of the task's log, from its end, that programs are told."""
 _CLOSE = 0.9
 """Share of the memory limit above which there is little room."""
 
@@ -48,25 +47,17 @@ def run_trial(order: Ordered) -> None:
     """
     folder = read_example(order)
     judge = _Judge(folder, update=order.own.update, exact=order.own.exact)
-    log = bytearray()
-
-    def on_log(chunk: LogChunk) -> None:
-        log.extend(chunk.data)
-        del log[:-_MOST_LOG]
-        printing.task_log(chunk.data)
-
-    job, trial = loop.run(lambda _signals: _run(order, folder, judge, on_log))
+    log = Log()
+    job, trial = loop.run(lambda _signals: _run(order, folder, judge, log))
     if trial.error is None and order.own.update:
         judge.write()
     error = None if trial.error is None else _told(trial.error, order)
     if order.as_json:
-        printing.json(_as_json(folder, job, trial, judge, log.decode("utf-8", "replace")))
+        printing.json(_as_json(folder, job, trial, judge, str(log)))
     elif trial.rounds:
         _show(folder, job, trial, judge)
     if error is not None:
-        if not printing.is_quiet():
-            error.logs = ""  # was shown as it came
-        raise error
+        raise without_log(error)
 
 
 def read_example(order: Ordered) -> TaskFolder:
@@ -103,7 +94,7 @@ def read_example(order: Ordered) -> TaskFolder:
     return folder
 
 
-async def _run(order: Ordered, folder: TaskFolder, judge: _Judge, on_log: Any) -> tuple[Job, Trial]:
+async def _run(order: Ordered, folder: TaskFolder, judge: _Judge, log: Log) -> tuple[Job, Trial]:
     from lading.cli.run_processing import ours  # noqa: PLC0415
     from lading.contracts.meca.trial import try_task  # noqa: PLC0415
     from lading.engine.discovery import open_engine  # noqa: PLC0415
@@ -123,7 +114,7 @@ async def _run(order: Ordered, folder: TaskFolder, judge: _Judge, on_log: Any) -
                         records=records,
                         repeat=order.own.repeat,
                         concurrency=order.own.concurrency,
-                        on_log=on_log,
+                        on_log=log,
                     )
             except BaseExceptionGroup as errors:
                 raise failures.first(errors) from errors
@@ -199,10 +190,7 @@ class _Judge:
 def _told(error: RunError, order: Ordered) -> RunError:
     """Say what a task's developer can do about it."""
     if isinstance(error, OutputDiffers):
-        error.fix = (
-            "correct the task; or, if what came is right, "
-            f"`lading test {order.folder} --update` makes it the example"
-        )
+        error.fix = ways_out(order.folder)
     elif isinstance(error, OutOfMemory) and error.limit:
         more = to_mebibytes(2 * error.limit)
         error.fix = (
@@ -232,19 +220,15 @@ def _show(folder: TaskFolder, job: Job, trial: Trial, judge: _Judge) -> None:
         folder.name, "passed" if trial.error is None else "failed", how, good=trial.error is None
     )
     first = trial.calls[0].seconds
-    _line("cold", f"{format_seconds(trial.cold_seconds)}: ready in "
+    line("cold", f"{format_seconds(trial.cold_seconds)}: ready in "
           f"{format_seconds(trial.start_seconds)}, then {_seconds(first)}")  # fmt: skip
     if trial.warm_seconds:
-        _line("warm", _warm(trial))
-    _line("memory", _memory(trial, job))
-    _line("processor", _processor(trial, job))
+        line("warm", _warm(trial))
+    line("memory", _memory(trial, job))
+    line("processor", _processor(trial, job))
     tag = job.image.tags[0] if job.image.tags else job.image.id
-    _line("image", f"{format_bytes(job.image.size)}, {tag}")
-    _line("run", trial.run_id)
-
-
-def _line(name: str, text: str) -> None:
-    printing.line(f"{name:<12}{text}")
+    line("image", f"{format_bytes(job.image.size)}, {tag}")
+    line("run", trial.run_id)
 
 
 def _seconds(seconds: float) -> str:

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from lading.contracts.meca.comparing import Comparison
 from lading.contracts.meca.oneshot import Job, Started, started
 from lading.errors import LadingError, OutputDiffers, RunError
+from lading.folders.comparing import Comparison
 from lading.run.usage import Usage
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from lading.contracts.meca.media import media_of
+from lading.folders.media import media_of
 
 __all__ = ["Comparison", "Likeness", "compare", "input_doubts", "unified"]
 
