@@ -6,6 +6,7 @@ from typing import Self
 
 from lading.market.catalogue import Catalogue
 from lading.market.database import Database, open_database
+from lading.market.ledger import Ledger
 from lading.settings import environment, state_directory
 
 __all__ = ["Market", "market_url", "open_market"]
@@ -20,6 +21,7 @@ class Market:
     def __init__(self, database: Database) -> None:
         self.database = database
         self.catalogue = Catalogue(database)
+        self.ledger = Ledger(database)
 
     @property
     def shown(self) -> str:
