@@ -118,6 +118,37 @@ class ExecutorOptions(EngineOptions):
     max_output: Annotated[int, Gt(0)] = knob(
         64, "MiB that a task's reply may have at the most.", metavar=MEBIBYTE
     )
+    ipfs_api: str = knob(
+        "",
+        "Fetch tasks that are asked for by their CID from the IPFS node whose RPC interface is "
+        "there, as http://127.0.0.1:5001. Without it such requests are refused.",
+        metavar="URL",
+    )
+    fetch_timeout: Seconds = knob(
+        60.0, "Seconds without anything new after which a fetch is given up.", metavar="SECONDS"
+    )
+    max_task: Annotated[int, Gt(0)] = knob(
+        1024, "MiB that a fetched task may have at the most.", metavar=MEBIBYTE
+    )
+    build: str = knob(
+        "offline",
+        "What is done with a fetched task that has to be built: offline (its RUN steps reach no "
+        "network), network (they reach the engine's usual one), or never (it is refused; images "
+        "are loaded).",
+        metavar="MODE",
+    )
+    build_timeout: Seconds = knob(
+        900.0, "Seconds that the build of a fetched task may take.", metavar="SECONDS"
+    )
+    build_args: str = knob(
+        "",
+        "Arguments for the Dockerfiles of fetched tasks, with spaces between them: a mirror of "
+        "their base image, maybe.",
+        metavar="KEY=VALUE",
+    )
+    listed_only: bool = knob(
+        False, "Execute only tasks that the catalogue lists, and has not retired."
+    )
     state: str = knob(
         "",
         "Directory of the records. Default: LADING_STATE, or the XDG state directory.",
@@ -197,6 +228,11 @@ def _check(options: ExecutorOptions, origin: Mapping[str, str]) -> None:
             origin["network"],
             f"{options.network!r} is none of auto, sealed, bridge",
         )
+    if options.build not in ("never", "offline", "network"):
+        raise ConfigError(origin["build"], f"{options.build!r} is none of never, offline, network")
+    for item in options.build_args.split():
+        if not item.partition("=")[0] or "=" not in item:
+            raise ConfigError(origin["build_args"], f"{item!r} is not KEY=VALUE")
 
 
 def _read(file: Path) -> dict[str, Any]:

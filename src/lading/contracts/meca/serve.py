@@ -16,6 +16,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from lading.contracts.meca.app import create_app
 from lading.contracts.meca.executor import Executor
+from lading.contracts.meca.fetched import forget_dead
 from lading.contracts.meca.front import is_loopback
 from lading.engine.discovery import open_engine
 from lading.errors import ConfigError
@@ -189,6 +190,8 @@ async def serve(
         async with await open_engine(options) as engine:
             with _owner(state) as owner:
                 _log_sweep(await sweep(engine, state, records))
+                for path in await asyncio.to_thread(forget_dead, state):
+                    log.warning("removed %s, which a process that died had fetched", path)
                 async with Executor(engine, options, records=records, owner=owner) as executor:
                     await _serve_http(executor, listener, announce)
 
