@@ -305,17 +305,31 @@ class ImageDenied(ImageError):
 
 
 class ImagePullFailed(ImageError):
-    """The registry could not be reached, or broke off."""
+    """The registry could not be reached, or broke off.
+
+    Attributes
+    ----------
+    passing : bool
+        Whether it may have passed by the next try: a registry that is down, not one that refuses.
+    """
 
     exit_code = 69
     http_status = 502
+    passing: bool = False
 
 
 class ImagePushFailed(ImageError):
-    """The registry could not be reached, refused the image, or broke off."""
+    """The registry could not be reached, refused the image, or broke off.
+
+    Attributes
+    ----------
+    passing : bool
+        Whether it may have passed by the next try: a registry that is down, not one that refuses.
+    """
 
     exit_code = 69
     http_status = 502
+    passing: bool = False
 
 
 class ImageFileNotFound(ImageError):

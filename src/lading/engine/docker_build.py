@@ -1,59 +1,129 @@
-"""Building an image by a Docker or Podman engine."""
+"""Building an image by a Docker or Podman engine.
+
+BuildKit is there in every Docker since 19.03, and may be asked over the Engine API without the
+session that Docker's own client opens: the archive is the body, as for the classic builder. What
+it can't do so is ask us for registry credentials. It needs them for a base image that the engine
+does not have and its registry does not give to everybody; then the classic builder, which takes
+credentials in a header, builds it.
+"""
 
 from __future__ import annotations
 
 import json
-from collections import deque
-from collections.abc import Mapping
+import re
+from collections.abc import AsyncIterable, Mapping
+from typing import TYPE_CHECKING
 
 from lading.engine.base import Progress
+from lading.engine.build_story import BuildStory
 from lading.engine.docker_errors import Call, Thing
 from lading.engine.docker_images import DockerImages
-from lading.engine.docker_streams import build_status, json_values, stream_error
+from lading.engine.docker_streams import json_values, stream_error
 from lading.engine.docker_wire import header_json, query
 from lading.engine.reference import parse
-from lading.engine.spec import ImageInfo
+from lading.engine.spec import ImageInfo, PullStatus
 from lading.errors import BuildFailed
+
+if TYPE_CHECKING:
+    from lading.http1 import Body
 
 __all__ = ["DockerBuilds"]
 
-_LAST_LINES = 20
+EPOCH = "SOURCE_DATE_EPOCH"
+"""The build argument that BuildKit knows by itself, since 0.11: when everything was made, in
+seconds since 1970; Podman has a field for it (https://reproducible-builds.org/specs/)."""
+
+_CLASSIC = "1"
+"""The builder that an operator chose with ``"features": {"buildkit": false}``."""
+
+_WANTS_LOGIN = re.compile(
+    r"(?:failed to authorize|authorization failed|unauthorized|pull access denied|no basic auth"
+    r"|authentication required|insufficient_scope|40[13] (?:unauthorized|forbidden)"
+    r"|no active sessions?)",
+    re.IGNORECASE,
+)
 
 
 class DockerBuilds(DockerImages):
     """What :class:`~lading.engine.docker.DockerEngine` does with a build context."""
 
-    _podman: bool
+    _buildkit: bool | None = None
+    """Whether this engine builds with BuildKit; None: nobody asked it yet."""
 
     async def build(
         self,
-        context: bytes,
+        context: bytes | AsyncIterable[bytes],
         tag: str,
         *,
         args: Mapping[str, str] | None = None,
         labels: Mapping[str, str] | None = None,
+        platform: str | None = None,
+        target: str | None = None,
         progress: Progress | None = None,
     ) -> ImageInfo:
         """Build an image from a tar archive that holds a ``Dockerfile`` at its root."""
         reference = parse(tag)
-        call = Call(f"building image {tag}", Thing.BUILD, tag)
-        fields = query(
-            t=str(reference) if self._podman else tag,  # Podman says localhost/ for no registry
-            rm=1,
-            forcerm=1,
-            buildargs=json.dumps(dict(args)) if args else None,
-            labels=json.dumps(dict(labels)) if labels else None,
-        )
+        fields: dict[str, str | int | None] = {
+            "t": str(reference) if self._podman else tag,  # Podman: localhost/ for no registry
+            "rm": 1,
+            "forcerm": 1,
+            "buildargs": json.dumps(dict(args)) if args else None,
+            "labels": json.dumps(dict(labels)) if labels else None,
+            "platform": platform,
+            "target": target,
+            "timestamp": (args or {}).get(EPOCH) if self._podman else None,
+        }
+        tell = progress or _to_nobody
         known = await self._credentials.all()
+        if not await self._has_buildkit():
+            await self._build(tag, context, fields, known, tell)
+            return await self.image(tag)
+        try:
+            await self._build(tag, context, {**fields, "version": 2}, {}, tell)
+        except BuildFailed as error:
+            again = isinstance(context, bytes) or aiter(context) is not context
+            if not known or not again or not _WANTS_LOGIN.search(error.message):
+                raise
+            tell(
+                PullStatus(text="the base image wants credentials: the classic builder takes them")
+            )
+            await self._build(tag, context, fields, known, tell)
+        return await self.image(tag)
+
+    async def _has_buildkit(self) -> bool:
+        if self._buildkit is None:
+            if self._podman:
+                self._buildkit = False
+            else:
+                call = Call("asking the engine for its builder")
+                async with self._api.stream("GET", "/_ping", call) as reply:
+                    await reply.read()
+                    chosen = reply.headers.get("builder-version", "")
+                    linux = reply.headers.get("ostype", "linux") == "linux"
+                self._buildkit = linux and chosen != _CLASSIC
+        return self._buildkit
+
+    async def _build(
+        self,
+        tag: str,
+        context: Body,
+        fields: Mapping[str, str | int | None],
+        known: Mapping[str, Mapping[str, str]],
+        tell: Progress,
+    ) -> None:
+        call = Call(f"building image {tag}", Thing.BUILD, tag)
         headers = (("x-registry-config", header_json(known)),) if known else ()
-        tail: deque[str] = deque(maxlen=_LAST_LINES)
+        story = BuildStory()
         async with self._api.stream(
-            "POST", f"/build{fields}", call, raw=context, headers=headers
+            "POST", f"/build{query(**fields)}", call, raw=context, headers=headers
         ) as response:
             async for value in json_values(response.chunks()):
-                status = build_status(value, tail)
+                told = story.feed(value)
                 if words := stream_error(value):
-                    raise BuildFailed(tag, "\n".join((f"{words}; its last lines:", *tail)))
-                if progress and status:
-                    progress(status)
-        return await self.image(tag)
+                    raise BuildFailed(tag, story.failure(words))
+                for status in told:
+                    tell(status)
+
+
+def _to_nobody(_: PullStatus) -> None:
+    pass

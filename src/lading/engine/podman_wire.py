@@ -14,11 +14,14 @@ from typing import Any
 
 from lading.engine.spec import ContainerSpec, Network
 
-__all__ = ["CREATE", "NETWORK", "create_body", "without_padding"]
+__all__ = ["CREATE", "NETWORK", "PULL", "create_body", "without_padding"]
 
 CREATE = "/v4.0.0/libpod/containers/create"
 NETWORK = "/v4.0.0/libpod/networks/{name}/json"
 """Tells the bridge's name, which the common call leaves out."""
+
+PULL = "/v4.0.0/libpod/images/pull"
+"""May be told not to ask for TLS; the common call can't."""
 
 _CPU_PERIOD = 100_000  # microseconds, the kernel's default
 
