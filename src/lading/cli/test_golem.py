@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from lading.cli import loop, printing
 from lading.cli.golem_run import drive, remove_empty
 from lading.cli.run_options import pairs
+from lading.cli.run_processing import files
 from lading.cli.test_shown import line, ways_out, without_log
 from lading.contracts.golem.trial import OUTPUTS, judged, leave_nothing, read_example
 from lading.engine.shield import to_the_end
@@ -61,7 +62,7 @@ def _try(order: Ordered, output: Path) -> None:
     results = judged(order.folder, output, update=order.own.update, exact=order.own.exact)
     if order.own.update and results.error is None:
         replace_tree(output, order.folder / OUTPUTS)
-        printing.note(f"{order.folder / OUTPUTS} written: {results.files} files")
+        printing.note(f"{order.folder / OUTPUTS} written: {files(results.files)}")
     for text in outcome.notes:
         printing.warn(text)
     if order.as_json:
@@ -106,12 +107,12 @@ def _show(order: Ordered, assignment: Assignment, outcome: TaskOutcome, results:
     passed = results.error is None
     how = "results came" if passed else ""
     if passed and results.findings:
-        how = f"{len(results.findings)} files as the example has them"
+        how = f"{files(len(results.findings))} as the example has them"
     if passed and order.own.update:
         how = "and its results are the example now"
     printing.verdict(assignment.app.name, "passed" if passed else "failed", how, good=passed)
     line("task", f"{outcome.done} subtasks on one node, {format_seconds(outcome.seconds)}")
-    line("results", f"{results.files} files, {format_bytes(results.size)}")
+    line("results", f"{files(results.files)}, {format_bytes(results.size)}")
     line("image", assignment.app.image)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from lading.cli import failures, loop, printing
 from lading.cli.images import fetch, sweep_quietly
-from lading.cli.run_processing import Progress, circumstances_of, image_of, ours
+from lading.cli.run_processing import Progress, circumstances_of, files, image_of, ours
 from lading.cli.test_shown import Log, line, ways_out, without_log
 from lading.contracts.processing.instances import Changes, find_template, read_task, task_for_image
 from lading.contracts.processing.trial import Example, read_example
@@ -157,11 +157,11 @@ def _show(image: ImageInfo, trials: list[Trial]) -> None:
     trial = trials[-1]
     outcome, passed = trial.outcome, trial.error is None
     count = sum(len(found) for found in trial.findings.values())
-    how = f"{count} files as the example has them" if passed else ""
+    how = f"{files(count)} as the example has them" if passed else ""
     if updated := [name for one in trials for name in one.updated]:
         how = f"what came out of {', '.join(updated)} is the example now"
     printing.verdict(outcome.plan.instance.name, "passed" if passed else "failed", how, good=passed)
-    line("run", f"exit code {outcome.exit.code} after {format_seconds(outcome.exit.seconds)}")
+    line("ended", f"exit code {outcome.exit.code} after {format_seconds(outcome.exit.seconds)}")
     peak, limit = outcome.usage.memory_peak, outcome.plan.needs.memory
     line("memory", format_bytes(peak) + (f" of {format_bytes(limit)}" if limit else ""))
     line("processor", format_seconds(outcome.usage.cpu_seconds))

@@ -65,21 +65,28 @@ class Comparison:
         return self.likeness is not Likeness.NONE
 
 
-def compare(expected: bytes, actual: bytes, *, exact: bool = False) -> Comparison:
-    """Compare a reply with what was expected.
+def compare(
+    expected: bytes,
+    actual: bytes,
+    *,
+    exact: bool = False,
+    names: tuple[str, str] = ("example_output.bin", "the reply"),
+) -> Comparison:
+    """Compare what came with what was expected.
 
     Parameters
     ----------
     expected, actual : bytes
-        Of ``example_output.bin``, and of the reply.
     exact : bool
         Whether only the same bytes will do.
+    names : tuple of str
+        What a difference calls them.
     """
     if expected == actual:
         return Comparison(Likeness.EXACT, "the same bytes")
     wanted, came = media_of(expected), media_of(actual)
     if wanted.is_text and came.is_text:
-        return _texts(expected.decode("utf-8"), actual.decode("utf-8"), exact)
+        return _texts(expected.decode("utf-8"), actual.decode("utf-8"), exact, names)
     if wanted.type == came.type and not exact:
         if wanted.dimensions is not None and wanted.dimensions == came.dimensions:
             pixels = "{}x{}".format(*wanted.dimensions)
@@ -94,7 +101,7 @@ def compare(expected: bytes, actual: bytes, *, exact: bool = False) -> Compariso
     return Comparison(Likeness.NONE, words, f"-{wanted}\n+{came}")
 
 
-def _texts(expected: str, actual: str, exact: bool) -> Comparison:
+def _texts(expected: str, actual: str, exact: bool, names: tuple[str, str]) -> Comparison:
     wanted, came = _parsed(expected), _parsed(actual)
     both = wanted is not _NO_JSON and came is not _NO_JSON
     if not exact:
@@ -108,9 +115,9 @@ def _texts(expected: str, actual: str, exact: bool) -> Comparison:
     if both and (where := _first_difference(wanted, came)) is not None:
         with contextlib.suppress(RecursionError):  # texts that are nested deep stay as they are
             # Not of the texts as they are, which often have one line each.
-            return Comparison(Likeness.NONE, where, unified(_pretty(wanted), _pretty(came)))
+            return Comparison(Likeness.NONE, where, unified(_pretty(wanted), _pretty(came), names))
     words = _telling(expected, wanted, actual, came)
-    return Comparison(Likeness.NONE, words, unified(expected, actual))
+    return Comparison(Likeness.NONE, words, unified(expected, actual, names))
 
 
 def _telling(expected: str, wanted: Any, actual: str, came: Any) -> str:
@@ -200,9 +207,7 @@ def _short(value: Any) -> str:
 # Differences of texts.
 
 
-def unified(
-    expected: str, actual: str, names: tuple[str, str] = ("example_output.bin", "the reply")
-) -> str:
+def unified(expected: str, actual: str, names: tuple[str, str]) -> str:
     """Write what differs between two texts as ``diff -u`` does, for people.
 
     What can't be seen is escaped, long lines are cut around their first difference, and of a long

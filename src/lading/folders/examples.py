@@ -26,6 +26,7 @@ _MOST = 32 << 20
 _HEAD = 4096
 _MOST_TOLD = 20
 _MOST_DIFFS = 3
+_NAMES = ("the example", "what came")
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +178,7 @@ def _compared(wanted: os.DirEntry[str], came: os.DirEntry[str], exact: bool) -> 
         return Comparison(Likeness.EXACT, "the same bytes")
     sizes = [entry.stat(follow_symlinks=False).st_size for entry in (wanted, came)]
     if max(sizes) <= _MOST:
-        return _differ(compare(_read(wanted), _read(came), exact=exact))
+        return _differ(compare(_read(wanted), _read(came), exact=exact, names=_NAMES))
     kinds = [media_of(_read(entry, _HEAD)).type for entry in (wanted, came)]
     if exact or kinds[0] != kinds[1] or sizes[0] != sizes[1] or kinds[0].startswith("text/"):
         return _none(f"has {sizes[1]} bytes ({kinds[1]}) instead of {sizes[0]} ({kinds[0]})")
