@@ -30,6 +30,8 @@ Rows = list[tuple[Any, ...]]
 
 _BUSY: Final = 5.0
 """Seconds that one try waits for another process's lock."""
+_PAGE: Final = 2048
+"""Bytes of a page of SQLite: an append writes one or two of them."""
 _LOG_LIMIT: Final = 64 << 20
 """Bytes of SQLite's log above which it is rewound, and writers held back for that long."""
 _HELD: Final = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
@@ -96,7 +98,7 @@ class Database(ABC):
     def close(self) -> None:
         """Close the connection."""
 
-    def _prepare(self, *, bytes_type: str) -> None:
+    def _prepare(self, *, bytes_type: str, integer: str) -> None:
         """Make the tables of a new database.
 
         Raises
@@ -107,7 +109,7 @@ class Database(ABC):
         with self.begin() as transaction:
             if not self._has_tables(transaction):
                 for statement in TABLES:
-                    transaction.write(statement.format(bytes=bytes_type), [()])
+                    transaction.write(statement.format(bytes=bytes_type, integer=integer), [()])
                 transaction.write(
                     "INSERT INTO lading_market VALUES (?, ?)", [("version", VERSION), ("change", 0)]
                 )
@@ -164,7 +166,7 @@ class Sqlite(Database):
             with self._translated():
                 self._set_up()
             self._set_waiting(wait=True)
-            self._prepare(bytes_type="BLOB")
+            self._prepare(bytes_type="BLOB", integer="INTEGER")
         except BaseException:
             self._connection.close()
             raise
@@ -173,6 +175,7 @@ class Sqlite(Database):
 
     def _set_up(self) -> None:
         execute = self._connection.execute
+        execute(f"PRAGMA page_size = {_PAGE}")
         deadline = time.monotonic() + _BUSY
         while True:  # SQLite does not wait for those who turn the same new file to WAL
             try:
@@ -315,7 +318,7 @@ class Postgres(Database):
         self._psycopg = psycopg
         self._connection: psycopg.Connection[Any] | None = None
         try:
-            self._prepare(bytes_type="BYTEA")
+            self._prepare(bytes_type="BYTEA", integer="BIGINT")
         except BaseException:
             self.close()
             raise

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import lru_cache
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from lading.errors import InputError, RecordForged
@@ -40,10 +41,7 @@ _SELECT: Final = f"SELECT {_COLUMNS} FROM lading_ledger"  # noqa: S608
 _PAGE: Final = 1000
 """Entries that are read at once."""
 
-_write = json.JSONEncoder(
-    ensure_ascii=False, sort_keys=True, separators=(",", ":"), check_circular=False
-).encode
-"""JSON Canonicalization Scheme (RFC 8785): for whole numbers, booleans and texts, that is it."""
+_quote = json.encoder.encode_basestring
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +155,7 @@ class Entry:
 
     def row(self) -> tuple[Any, ...]:
         """Its columns, in order."""
-        return tuple(getattr(self, name) for name in _NAMES)
+        return _columns(self)
 
     @property
     def receipt(self) -> str:
@@ -170,18 +168,30 @@ class Entry:
         return facts | {"hash": self.hash}
 
 
-_NAMES: Final = tuple(_COLUMNS.split(", "))
+_columns: Final[Callable[[Entry], tuple[Any, ...]]] = attrgetter(*_COLUMNS.split(", "))
 
 
 def _body(row: Sequence[Any]) -> bytes:
-    """Write what an entry says, from its columns without the last two."""
-    facts = dict(zip(_NAMES[:-2], row, strict=False))
-    facts["v"] = 1
-    facts["fee"] = fee_text(row[8])
-    facts["owed"] = fee_text(row[9])
-    facts["sgx"] = bool(row[16])
-    facts["success"] = bool(row[17])
-    return _write(facts).encode("utf-8")
+    """Write what an entry says, from its columns.
+
+    JSON Canonicalization Scheme (RFC 8785), by hand: it is written for every call, and a third of
+    the time that the encoder takes.
+    """
+    (seq, ident, at, client, task, image, image_id, developer, fee, owed, taken, given, micros,
+     millicpus, memory, gpus, sgx, success, error, repeats, host, previous, *_) = row  # fmt: skip
+    return (
+        f'{{"at":{at},"client":{_quote(client)},"developer":{_quote(developer)},'
+        f'"error":{_quote(error)},"fee":"{fee_text(fee)}","gpus":{gpus},"host":{_quote(host)},'
+        f'"id":{_quote(ident)},"image":{_quote(image)},"image_id":{_quote(image_id)},'
+        f'"input_sha256":{_quote(taken)},"memory":{memory},"microseconds":{micros},'
+        f'"millicpus":{millicpus},"output_sha256":{_quote(given)},"owed":"{fee_text(owed)}",'
+        f'"previous":{_quote(previous)},"repeats":{repeats},"seq":{seq},'
+        f'"sgx":{_truth(sgx)},"success":{_truth(success)},"task":{_quote(task)},"v":1}}'
+    ).encode()
+
+
+def _truth(value: int) -> str:
+    return "true" if value == 1 else "false" if value == 0 else str(value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,7 +282,7 @@ class Ledger:
                 return [entry]
         with self._database.begin(wait=wait) as transaction:
             head = self._read_head(transaction)
-            known = self._already(transaction, executions)
+            known = self._already(transaction, executions) if head != self._last else {}
             entries: list[Entry] = []
             new: list[tuple[Any, ...]] = []
             for execution in executions:
@@ -323,9 +333,10 @@ class Ledger:
         return head
 
     def _already(self, transaction: Transaction, some: Sequence[Execution]) -> dict[str, Entry]:
-        marks = ", ".join("?" * len(some))
-        rows = transaction.read(f"{_SELECT} WHERE id IN ({marks})", [one.id for one in some])
-        return {row[1]: Entry(*row) for row in rows}
+        """Find those that a commit of which we heard no more has written after what we knew."""
+        wanted = {one.id for one in some}
+        rows = transaction.read(f"{_SELECT} WHERE seq > ? ORDER BY seq", (self._last[0],))
+        return {row[1]: Entry(*row) for row in rows if row[1] in wanted}
 
     def _entry(self, execution: Execution, head: tuple[int, str], repeats: int) -> Entry:
         key = self._key
