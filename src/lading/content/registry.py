@@ -141,10 +141,7 @@ async def _again(
             # Not all who lost it come back in the same moment.
             wait = min(pause * 2 ** (count - 1), _LONGEST) * random.uniform(0.75, 1.25)  # noqa: S311
             if progress is not None:
-                progress(
-                    PullStatus(
-                        f"{error.message}; again in {format_seconds(wait)} (try {count + 1} of {tries})"
-                    )
-                )
+                when = f"again in {format_seconds(wait)} (try {count + 1} of {tries})"
+                progress(PullStatus(f"{error.message}; {when}"))
             await asyncio.sleep(wait)
     raise AssertionError  # the last try returned or raised
