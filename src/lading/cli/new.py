@@ -25,7 +25,7 @@ def new(
             "--template",
             "-t",
             metavar="TEMPLATE",
-            help="For meca: python (nothing to install), flask, fastapi, or c (a compiled program).",
+            help="For meca: python (nothing to install), flask, fastapi, c (a compiled program).",
         ),
     ] = "",
     output: Annotated[
