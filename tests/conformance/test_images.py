@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+import asyncio
 import io
+import json
+import socket
 import tarfile
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -180,6 +184,37 @@ async def test_a_build_that_fails_says_why(engine: Engine, image: str, tag: str)
     text = f"FROM {image}\nCOPY nothing /there\n"
     with pytest.raises(BuildFailed, match="nothing"):
         await engine.build(context({"Dockerfile": text}), tag)
+
+
+@pytest.mark.parametrize("engine_kind", ["docker", "podman"])
+async def test_the_steps_of_a_build_have_a_network_of_their_own_or_none(
+    engine: Engine, image: str, tag: str
+) -> None:
+    async def end(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+
+    def step(address: str, port: int) -> bytes:
+        text = (
+            f'FROM {image}\nENV N={time.time()}\nRUN ["/probe", "connect", "{address}", "{port}"]'
+        )
+        return context({"Dockerfile": text})  # never from the builder's cache
+
+    here = _own_address()
+    async with await asyncio.start_server(end, "0.0.0.0", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        await engine.build(step(here, port), tag)
+        unreached = "exit (code|status) 7"  # the probe's
+        with pytest.raises(BuildFailed, match=unreached):
+            await engine.build(step("127.0.0.1", port), tag)  # which is not the host's
+        with pytest.raises(BuildFailed, match=unreached):
+            await engine.build(step(here, port), tag, network=False)
+
+
+def _own_address() -> str:
+    """An address of this machine that others reach it at."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        any_socket.connect(("192.0.2.1", 9))  # sends nothing: it only chooses a way
+        return str(any_socket.getsockname()[0])
 
 
 async def test_a_build_without_a_dockerfile(engine: Engine, tag: str) -> None:

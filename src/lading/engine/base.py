@@ -272,6 +272,7 @@ class Engine(Protocol):
         labels: Mapping[str, str] | None = None,
         platform: str | None = None,
         target: str | None = None,
+        network: bool = True,
         progress: Progress | None = None,
     ) -> ImageInfo:
         """Build an image from a tar archive that holds a ``Dockerfile`` at its root.
@@ -291,6 +292,9 @@ class Engine(Protocol):
             As ``linux/arm64``; None: the engine's own.
         target : str or None
             The stage of the Dockerfile to build; None: its last.
+        network : bool
+            Whether its RUN steps reach the engine's usual network; otherwise they have none. What
+            the engine itself fetches (FROM, ADD of an address) it fetches all the same.
         progress : callable or None
             Told of steps, and of every line that they write.
 

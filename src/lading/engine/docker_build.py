@@ -59,6 +59,7 @@ class DockerBuilds(DockerImages):
         labels: Mapping[str, str] | None = None,
         platform: str | None = None,
         target: str | None = None,
+        network: bool = True,
         progress: Progress | None = None,
     ) -> ImageInfo:
         """Build an image from a tar archive that holds a ``Dockerfile`` at its root."""
@@ -71,6 +72,7 @@ class DockerBuilds(DockerImages):
             "labels": json.dumps(dict(labels)) if labels else None,
             "platform": platform,
             "target": target,
+            **self._network_fields(network=network),
             "timestamp": (args or {}).get(EPOCH) if self._podman else None,
         }
         tell = progress or _to_nobody
@@ -89,6 +91,15 @@ class DockerBuilds(DockerImages):
             )
             await self._build(tag, context, fields, known, tell)
         return await self.image(tag)
+
+    def _network_fields(self, *, network: bool) -> dict[str, str | None]:
+        if not self._podman:
+            return {"networkmode": None if network else "none"}
+        # Left to itself, Podman builds in the network of the host, loopback included. This gives
+        # the steps one of their own, as Docker does; what it calls 1 is none (NetworkDisabled of
+        # https://pkg.go.dev/github.com/containers/buildah/define). "none" it takes for anything.
+        own = json.dumps([{"Name": "network", "Host": False, "Path": ""}])
+        return {"nsoptions": own, "networkmode": None if network else "1"}
 
     async def _has_buildkit(self) -> bool:
         if self._buildkit is None:

@@ -74,10 +74,11 @@ class FakeImages:
         labels: Mapping[str, str] | None = None,
         platform: str | None = None,
         target: str | None = None,
+        network: bool = True,
         progress: Progress | None = None,
     ) -> ImageInfo:
         """Let the builder make an image of the context's files; it has one platform and stage."""
-        del platform, target
+        del platform, target, network
         await self.enter("build")
         name = normal_reference(tag)
         folder = FakeFiles({}, ())
