@@ -7,7 +7,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Mapping
+import os
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -118,9 +119,7 @@ async def source(options: ContentOptions, car: str | None) -> AsyncIterator[Bloc
         yield node
 
 
-async def fetch(
-    cid: Cid, target: Path, options: ContentOptions, car: str | None, *, quiet: bool = False
-) -> None:
+async def fetch(cid: Cid, target: Path, options: ContentOptions, car: str | None) -> None:
     """Fetch content with progress, every block verified.
 
     Raises
@@ -139,14 +138,11 @@ async def fetch(
                 target,
                 limit=options.max_task * MIB,
                 timeout=options.fetch_timeout,
-                progress=None if quiet else _shown(live),
+                progress=_shown(live),
             )
 
 
-def _shown(live: Any) -> Any:
+def _shown(live: Any) -> Callable[[int], None]:
     from lading.units import format_bytes  # noqa: PLC0415
 
-    def show(done: Any) -> None:
-        live(format_bytes(done) if isinstance(done, int) else str(done))
-
-    return show
+    return lambda done: live(format_bytes(done))

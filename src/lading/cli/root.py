@@ -27,7 +27,10 @@ COMMANDS = {
     "tasks": ("tasks", "List the tasks that are offered, and their fees."),
     "ledger": ("ledger", "Show what was executed, and what is owed for it."),
     "receipt": ("receipt", "Verify the receipt of an execution."),
-    "profile": ("profile", "Run a task with inputs of several sizes, and find its scale rule."),
+    "profile": (
+        "profile",
+        "Find what a task needs: its scale rule, or a folder's smallest limits.",
+    ),
     "templates": ("templates", "Show what a processing-container offers."),
     "validate": ("validate", "Check processing-container.json and task.json files."),
     "schema": ("schema", "Write the JSON Schema of a kind of file, for editors."),

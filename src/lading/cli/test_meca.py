@@ -24,12 +24,15 @@ from lading.settings import state_directory
 from lading.units import format_bytes, format_cores, format_seconds, to_mebibytes
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from lading.cli.run_options import RunOptions
     from lading.cli.test import Ordered
     from lading.contracts.meca.oneshot import Job
     from lading.contracts.meca.trial import Trial
     from lading.engine import Engine, ImageInfo
 
-__all__ = ["image_of", "job_of", "read_example", "run_trial"]
+__all__ = ["Judge", "image_of", "job_of", "read_example", "run_trial"]
 
 _CLOSE = 0.9
 """Share of the memory limit above which there is little room."""
@@ -45,8 +48,8 @@ def run_trial(order: Ordered) -> None:
     RunError
         It did not reply.
     """
-    folder = read_example(order)
-    judge = _Judge(folder, update=order.own.update, exact=order.own.exact)
+    folder = read_example(order.folder, update=order.own.update)
+    judge = Judge(folder, update=order.own.update, exact=order.own.exact)
     log = Log()
     job, trial = loop.run(lambda _signals: _run(order, folder, judge, log))
     if trial.error is None and order.own.update:
@@ -60,15 +63,21 @@ def run_trial(order: Ordered) -> None:
         raise without_log(error)
 
 
-def read_example(order: Ordered) -> TaskFolder:
+def read_example(given: Path, *, update: bool = False) -> TaskFolder:
     """Read a folder that is to be tried; warns of what is doubtful.
+
+    Parameters
+    ----------
+    given : Path
+    update : bool
+        Whether the example's output is to be written, and need not be there.
 
     Raises
     ------
     ConfigError
         It has no example, or a file of it can't be used.
     """
-    folder = read_folder(order.folder)
+    folder = read_folder(given)
     for warning in folder.warnings:
         printing.warn(warning)
     examples = {EXAMPLE_INPUT, EXAMPLE_OUTPUT}
@@ -83,18 +92,18 @@ def read_example(order: Ordered) -> TaskFolder:
     if doubt := input_doubts(folder.example_input):
         printing.warn(f"{EXAMPLE_INPUT} {doubt}; it is sent as it is")
     output = folder.path / EXAMPLE_OUTPUT
-    if order.own.update:
+    if update:
         check_writable(output)
     elif folder.example_output is None:
         raise ConfigError(
             str(output),
             "there is no such file, so there is nothing to compare with",
-            fix=f"`lading test {order.folder} --update` writes what the task replies",
+            fix=f"`lading test {given} --update` writes what the task replies",
         )
     return folder
 
 
-async def _run(order: Ordered, folder: TaskFolder, judge: _Judge, log: Log) -> tuple[Job, Trial]:
+async def _run(order: Ordered, folder: TaskFolder, judge: Judge, log: Log) -> tuple[Job, Trial]:
     from lading.cli.run_processing import ours  # noqa: PLC0415
     from lading.contracts.meca.trial import try_task  # noqa: PLC0415
     from lading.engine.discovery import open_engine  # noqa: PLC0415
@@ -105,7 +114,7 @@ async def _run(order: Ordered, folder: TaskFolder, judge: _Judge, log: Log) -> t
             try:
                 async with asyncio.TaskGroup() as group:
                     group.create_task(sweep_quietly(engine, state, records))
-                    job = job_of(order, folder, await image_of(engine, order, folder))
+                    job = job_of(folder, await _image(engine, order, folder), order.options)
                     trial = await try_task(
                         engine,
                         job,
@@ -121,11 +130,15 @@ async def _run(order: Ordered, folder: TaskFolder, judge: _Judge, log: Log) -> t
     return job, trial
 
 
-async def image_of(engine: Engine, order: Ordered, folder: TaskFolder) -> ImageInfo:
+async def _image(engine: Engine, order: Ordered, folder: TaskFolder) -> ImageInfo:
     """Build the folder's image, or have the one that is to be tried instead."""
-    options = order.options
     if order.own.image is not None:
-        return await fetch(engine, order.own.image, options.pull)
+        return await fetch(engine, order.own.image, order.options.pull)
+    return await image_of(engine, folder, order.options)
+
+
+async def image_of(engine: Engine, folder: TaskFolder, options: RunOptions) -> ImageInfo:
+    """Build a folder's image, with progress."""
     return await build(
         engine,
         folder.path,
@@ -135,11 +148,10 @@ async def image_of(engine: Engine, order: Ordered, folder: TaskFolder) -> ImageI
     )
 
 
-def job_of(order: Ordered, folder: TaskFolder, image: ImageInfo) -> Job:
+def job_of(folder: TaskFolder, image: ImageInfo, options: RunOptions) -> Job:
     """Decide how it is run: under the limits that the folder declares."""
     from lading.contracts.meca.oneshot import Job  # noqa: PLC0415
 
-    options = order.options
     return Job(
         name=folder.name,
         image=image,
@@ -153,10 +165,10 @@ def job_of(order: Ordered, folder: TaskFolder, image: ImageInfo) -> Job:
     )
 
 
-class _Judge:
+class Judge:
     """Compares replies with the example, or with the first one where that is to be the example."""
 
-    def __init__(self, folder: TaskFolder, *, update: bool, exact: bool) -> None:
+    def __init__(self, folder: TaskFolder, *, update: bool = False, exact: bool = False) -> None:
         self._folder = folder
         self._exact = exact
         self._update = update
@@ -164,6 +176,7 @@ class _Judge:
         self.accepted: Comparison | None = None
 
     def __call__(self, reply: bytes) -> Comparison:
+        """Compare one."""
         if self._expected is None:
             self._expected = reply
         return compare(self._expected, reply, exact=self._exact)
@@ -211,7 +224,7 @@ def _likeness(trial: Trial) -> Comparison | None:
     return max(found, key=lambda one: order.index(one.likeness), default=None)
 
 
-def _show(folder: TaskFolder, job: Job, trial: Trial, judge: _Judge) -> None:
+def _show(folder: TaskFolder, job: Job, trial: Trial, judge: Judge) -> None:
     like = _likeness(trial)
     how = "" if like is None or trial.error is not None else like.words
     if judge.written and trial.error is None:
@@ -264,7 +277,7 @@ def _processor(trial: Trial, job: Job) -> str:
     return used
 
 
-def _as_json(folder: TaskFolder, job: Job, trial: Trial, judge: _Judge, log: str) -> dict[str, Any]:
+def _as_json(folder: TaskFolder, job: Job, trial: Trial, judge: Judge, log: str) -> dict[str, Any]:
     like = _likeness(trial)
     error = trial.error
     warm = trial.warm_seconds

@@ -33,6 +33,7 @@ from lading.errors import (
     NotSupported,
     TimedOut,
 )
+from lading.run.build_context import Context
 from lading.run.images import Images
 from lading.run.ownership import is_alive
 from lading.units import MIB, format_seconds
@@ -141,7 +142,7 @@ async def into_image(
     else:
         task = await asyncio.to_thread(_read, folder, cid)
         image = await engine.build(
-            _in_thread(folder),
+            Context(folder),
             image_name(cid),
             args=args,
             labels=_labels(task, cid),
@@ -150,15 +151,6 @@ async def into_image(
         )
     await _name_short(engine, image, cid)
     return await engine.image(image_name(cid))
-
-
-async def _in_thread(folder: Path) -> AsyncIterator[bytes]:
-    """Yield the archive of a folder, read beside the event loop."""
-    from lading.run.build_context import stream  # noqa: PLC0415
-
-    pieces = stream(folder)
-    while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
-        yield piece
 
 
 def _read(folder: Path, cid: Cid) -> TaskFolder:
