@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,15 +102,10 @@ async def source(options: ContentOptions, car: str | None) -> AsyncIterator[Bloc
         The node does not answer.
     """
     if car is not None:
-        import asyncio  # noqa: PLC0415
-
         from lading.content.car import CarFile  # noqa: PLC0415
 
-        file = await asyncio.to_thread(lambda: CarFile(Path(car).expanduser()))
-        try:
+        async with CarFile(Path(car)) as file:
             yield file
-        finally:
-            file.close()
         return
     from lading.content.ipfs import Node  # noqa: PLC0415
 
