@@ -94,11 +94,11 @@ def profile(
     wanted: Given,
     engine: Given,
 ) -> None:
-    """Find what a task needs: its scale rule, or a folder's smallest limits.
+    """Find what a task needs: its scale rule, or its least limits.
 
-    Of a processing-container, one input channel gets the directories, one after the other; outputs go to temporary
-    directories that are removed. The task has no memory limit, which would hide what it needs:
-    the largest input must fit into this machine. The first run that fails ends it.
+    Of a processing-container, one input channel gets the directories, one after the other; outputs
+    go to temporary directories that are removed. The task has no memory limit, which would hide
+    what it needs: the largest input must fit into this machine. The first run that fails ends it.
 
     A task folder is built, and its example run under less and less memory, then with fewer and
     fewer cores: at most some thirty runs. What is suggested is the least under which the example

@@ -29,7 +29,7 @@ COMMANDS = {
     "receipt": ("receipt", "Verify the receipt of an execution."),
     "profile": (
         "profile",
-        "Find what a task needs: its scale rule, or a folder's smallest limits.",
+        "Find what a task needs: its scale rule, or its least limits.",
     ),
     "templates": ("templates", "Show what a processing-container offers."),
     "validate": ("validate", "Check processing-container.json and task.json files."),

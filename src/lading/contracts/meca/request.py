@@ -87,9 +87,12 @@ class Request:
         return self.limits.sgx and self.body == ATTESTATION.encode()
 
 
+CPU_NAMES = ("cpu", "task_cpu")
+MEMORY_NAMES = ("mem", "memory", "task_mem")
+"""How they are spelled; the contract's own spelling first."""
+
 _RESOURCE_NAMES = {
-    "cpu": "cpu", "task_cpu": "cpu",
-    "mem": "mem", "memory": "mem", "task_mem": "mem",
+    **dict.fromkeys(CPU_NAMES, "cpu"), **dict.fromkeys(MEMORY_NAMES, "mem"),
     "use_gpu": "use_gpu", "useGpu": "use_gpu",
     "gpu_count": "gpu_count", "gpuCount": "gpu_count",
     "use_sgx": "use_sgx", "useSgx": "use_sgx",
