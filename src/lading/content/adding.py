@@ -3,8 +3,8 @@
 Nothing is kept in memory but the links of the folders on the way to the file that is being read.
 
 A folder with very many entries is spread over several blocks ("sharded") by nodes, each kind from
-another number on: the JavaScript node from 1,000 entries, Kubo from 256 KiB of names and
-addresses, later versions by the block's size. So its CID isn't one, and it is refused here.
+another size on: JavaScript nodes from 1,000 entries (if their settings say so), Kubo from 256 KiB of
+names and addresses, or of the block. So it has no one CID, and it is refused here.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ MOST_DEPTH = 200
 """Folders in one another; a path of more can't be opened by its name on Linux anyway."""
 
 MOST_ENTRIES = 1_000
-"""From so many on, the JavaScript node shards a folder."""
+"""From so many on, JavaScript nodes shard a folder."""
 MOST_FOLDER = 256 * 1024
-"""Bytes of a folder's block from which on Kubo surely shards it."""
+"""Bytes of a folder's block: with less, no Kubo shards it, however it counts (IPIP-499)."""
 
 PROFILE: dict[str, str | int | bool] = {
     "cid-version": 1,
@@ -175,7 +175,8 @@ class _Adding:
 
     def _directory(self, path: str, depth: int) -> tuple[Cid, int]:
         links, total = [], 0
-        for entry in entries(path, self._root, hidden=self._hidden, depth=depth):
+        listed = entries(path, self._root, hidden=self._hidden, depth=depth, most=MOST_ENTRIES)
+        for entry in listed:
             if entry.kind == "directory":
                 cid, size = self._directory(entry.path, depth + 1)
             elif entry.kind == "symlink":
@@ -187,8 +188,8 @@ class _Adding:
             links.append((entry.name, cid, size))
             total += size
         block = directory_block(links)
-        if len(links) >= MOST_ENTRIES or len(block) >= MOST_FOLDER:
-            raise _sharded(path, len(links), len(block))
+        if len(block) >= MOST_FOLDER:
+            raise _sharded(path, f"{len(block)} bytes of names and addresses")
         return self._keep(DAG_PB, block), total + len(block)
 
     def _file(self, path: str) -> tuple[Cid, int]:
@@ -277,7 +278,9 @@ def _full(number: int) -> bytes:
     return piece
 
 
-def entries(path: str, root: str, *, hidden: bool, depth: int = 0) -> list[Entry]:
+def entries(
+    path: str, root: str, *, hidden: bool, depth: int = 0, most: int | None = None
+) -> list[Entry]:
     """List what of a folder is published, in the order of the names' bytes.
 
     Parameters
@@ -288,21 +291,27 @@ def entries(path: str, root: str, *, hidden: bool, depth: int = 0) -> list[Entry
         Whether what begins with a dot is listed as well.
     depth : int
         How far below the root.
+    most : int or None
+        From how many on they are too many.
 
     Raises
     ------
+    FolderSharded
+        They are.
     ContentRefused
         As :func:`add_path`.
     OSError
     """
     if depth > MOST_DEPTH:
         raise ContentRefused(f"{path}: more than {MOST_DEPTH} folders lie in one another")
+    found = []
     with os.scandir(path) as listing:
-        found = [
-            Entry(_utf8(item.name, path), item.path, _kind(item, root))
-            for item in listing
-            if hidden or not item.name.startswith(".")
-        ]
+        for item in listing:
+            if item.name.startswith(".") and not hidden:
+                continue
+            found.append(Entry(_utf8(item.name, path), item.path, _kind(item, root)))
+            if len(found) == most:
+                raise _sharded(path, f"{most} entries or more")
     found.sort(key=lambda entry: entry.name)
     return found
 
@@ -347,10 +356,10 @@ def _neither(path: str) -> ContentRefused:
     )
 
 
-def _sharded(path: str, count: int, size: int) -> FolderSharded:
+def _sharded(path: str, size: str) -> FolderSharded:
     return FolderSharded(
-        f"{path}: nodes spread a folder with {count} entries and {size} bytes of names and "
-        f"addresses over several blocks, each kind of node from another size on "
-        f"({MOST_ENTRIES} entries, {MOST_FOLDER} bytes), so it has no one CID",
+        f"{path}: has {size}: nodes spread such a folder over several blocks, each kind of node "
+        f"from another size on ({MOST_ENTRIES} entries, or {MOST_FOLDER} bytes), so it has no one "
+        "CID",
         fix="put the entries into several folders, or one archive; or let a node add it",
     )
