@@ -10,6 +10,7 @@ import asyncio
 import dataclasses
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
@@ -48,10 +49,11 @@ if TYPE_CHECKING:
     from lading.run.ownership import Owner
     from lading.run.records import Records
 
-__all__ = ["Executor", "Reply"]
+__all__ = ["Executor", "OnCall", "Reply"]
 
 log = logging.getLogger("lading.meca")
 
+OnCall = Callable[["Request", str], None]
 HOST_SHARE = 0.8
 """The most of the host's memory that tasks ever get (contract 1)."""
 
@@ -217,7 +219,9 @@ class Executor:
 
     # Executing.
 
-    async def execute(self, request: Request, request_id: str) -> Reply:
+    async def execute(
+        self, request: Request, request_id: str, on_call: OnCall = lambda _request, _id: None
+    ) -> Reply:
         """Execute one request.
 
         Parameters
@@ -225,6 +229,9 @@ class Executor:
         request : Request
         request_id : str
             Passed on to the task, and kept in the record.
+        on_call : callable
+            Told the request, with the limits that hold, and its image's id, once a task is about
+            to be called: until then nothing is executed.
 
         Raises
         ------
@@ -233,14 +240,16 @@ class Executor:
         """
         began = time.perf_counter()
         try:
-            reply = await self._execute(request, request_id, began)
+            reply = await self._execute(request, request_id, began, on_call)
         except BaseException as error:
             self.metrics.failed(error)
             raise
         self.metrics.succeeded(reply.seconds, cold=reply.cold)
         return reply
 
-    async def _execute(self, request: Request, request_id: str, began: float) -> Reply:
+    async def _execute(
+        self, request: Request, request_id: str, began: float, on_call: OnCall
+    ) -> Reply:
         request, image = await self._resolve(request)
         want = self._want(request, image)
         tries = 2  # a request that no task can have seen is sent once more
@@ -248,6 +257,7 @@ class Executor:
             tries -= 1
             async with self._pool.lease(want, timeout=self.options.queue_timeout) as lease:
                 server: TaskServer = lease.warm
+                on_call(request, image.id)
                 try:
                     reply = await self._call(server, request, request_id)
                 except NotSent as error:
