@@ -250,14 +250,15 @@ def _head(item: tarfile.TarInfo) -> bytes:
 def trial_tag(name: str) -> str:
     """Name the image that is built from a folder for trying it out: ``lading-task/<name>:dev``.
 
-    An image's name takes letters and digits of ASCII only. Where others are left out, a digest
+    An image's name takes letters and digits of ASCII only. Where something is left out, a digest
     follows, so that two tasks never have one image: ``lading-task/worter-34dd7493:dev``.
     """
     name = unicodedata.normalize("NFC", name)
     plain = unicodedata.normalize("NFKD", name)
     plain = "".join(char for char in plain if not unicodedata.combining(char))
-    stem = _NOT_IN_TAG.sub("-", plain.lower()).strip("-")[:100].strip("-") or "task"
-    if any(char.isalnum() and not char.isascii() for char in name):
+    whole = _NOT_IN_TAG.sub("-", plain.lower()).strip("-") or "task"
+    stem = whole[:100].strip("-")
+    if stem != whole or any(char.isalnum() and not char.isascii() for char in name):
         digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()
         stem = f"{stem}-{digest[:8]}"
     return f"lading-task/{stem}:dev"
