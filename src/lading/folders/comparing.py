@@ -110,7 +110,7 @@ def _texts(expected: str, actual: str, exact: bool, names: tuple[str, str]) -> C
         if both and _first_difference(wanted, came) is None:
             return Comparison(Likeness.JSON, "the same JSON")
         held = _parsed(wanted) if isinstance(wanted, str) else _NO_JSON
-        if both and held is not _NO_JSON and _first_difference(held, came) is None:
+        if both and isinstance(held, dict | list) and _first_difference(held, came) is None:
             return Comparison(Likeness.JSON, "the JSON that the example holds in a JSON string")
     if both and (where := _first_difference(wanted, came)) is not None:
         with contextlib.suppress(RecursionError):  # texts that are nested deep stay as they are
