@@ -1,6 +1,8 @@
 """The task: an HTTP server on port 8080 that takes JSON and answers with a JSON list."""
 
 import json
+import signal
+import sys
 
 from flask import Flask, request
 from knn import BadInput, nearest, read
@@ -35,6 +37,8 @@ def warm_up() -> None:
 
 
 def serve() -> None:
+    # The first process of a container ignores SIGTERM unless it says what to do.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     warm_up()
     server = make_server("0.0.0.0", 8080, app, threaded=True)
     print("meca-init-done", flush=True)

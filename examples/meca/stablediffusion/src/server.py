@@ -1,6 +1,8 @@
 """The task: an HTTP server on port 8080 that takes JSON and answers with a PNG file."""
 
 import os
+import signal
+import sys
 import tempfile
 
 # Before diffusers is imported: where it keeps what it fetches. The task's user has no home.
@@ -34,6 +36,8 @@ def make_app(painter: Painter) -> Flask:
 
 
 if __name__ == "__main__":
+    # The first process of a container ignores SIGTERM unless it says what to do.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     painter = Painter(os.environ["MODEL"])
     # The first picture takes seconds longer, so it is not the first caller's.
     painter.draw(Wish("", width=64, height=64, num_inference_steps=1))
