@@ -22,7 +22,18 @@ if TYPE_CHECKING:
     from lading.content.cid import Cid
     from lading.content.fetching import BlockSource
 
-__all__ = ["ContentOptions", "PlaceOptions", "content_options", "looks_like_cid", "source"]
+__all__ = [
+    "IPFS",
+    "REGISTRY",
+    "ContentOptions",
+    "PlaceOptions",
+    "at_registry",
+    "content_options",
+    "destination",
+    "fetch",
+    "looks_like_cid",
+    "source",
+]
 
 IPFS = "ipfs://"
 REGISTRY = "registry://"
@@ -88,6 +99,51 @@ def content_options(given: Mapping[str, Any]) -> ContentOptions:
 def looks_like_cid(task: str) -> bool:
     """Whether a task's name is an address of content, rather than a folder or an image's name."""
     return is_address(task) and (task.startswith(IPFS) or not Path(task).exists())
+
+
+def destination(flag: str, place: str | None) -> str | None:
+    """Read where something is published to, or comes from.
+
+    Returns
+    -------
+    str or None
+        The image's name at its registry; None for IPFS.
+
+    Raises
+    ------
+    InputError
+        It is neither.
+    """
+    if place == IPFS:
+        return None
+    if place and place.startswith(REGISTRY) and place != REGISTRY:
+        return at_registry(flag, place)
+    what = "is missing" if not place else f"{place!r} is no place to publish to"
+    if place and place.startswith(IPFS):
+        what = f"{place!r} has a CID already: it is made of what is published"
+    raise InputError(flag, what, fix=f"write {IPFS} or {REGISTRY}HOST/NAME:TAG")
+
+
+def at_registry(flag: str, place: str) -> str:
+    """Read the name of an image at a registry.
+
+    Raises
+    ------
+    InputError
+        It names no registry, or no image.
+    """
+    from lading.engine.reference import parse  # noqa: PLC0415
+    from lading.errors import ImageNameInvalid  # noqa: PLC0415
+
+    ref = place.removeprefix(REGISTRY)
+    try:
+        parse(ref)
+    except ImageNameInvalid as error:
+        raise InputError(flag, error.message, fix=error.fix) from None
+    host, slash, _ = ref.partition("/")
+    if not slash or not (host == "localhost" or "." in host or ":" in host):
+        raise InputError(flag, f"{place!r} names no registry", fix=f"write {REGISTRY}HOST/NAME:TAG")
+    return ref
 
 
 @contextlib.asynccontextmanager
