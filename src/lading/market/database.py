@@ -16,7 +16,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
 
 from lading.errors import ConfigError, MarketUnavailable, RecordError
 from lading.market.schema import TABLES, VERSION
@@ -153,10 +153,12 @@ class Sqlite(Database):
 
     def __init__(self, path: Path) -> None:
         super().__init__()
-        self.path = path
+        self.path = path = path.absolute()
         self.shown = str(path)
         try:
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            # Who paid whom is nobody else's business; SQLite gives its other files the same mode.
+            path.touch(mode=0o600)
             self._connection = sqlite3.connect(
                 path, timeout=_BUSY, isolation_level=None, check_same_thread=False
             )
@@ -170,7 +172,6 @@ class Sqlite(Database):
         except BaseException:
             self._connection.close()
             raise
-        path.chmod(0o600)  # who paid whom is nobody else's business
         self._cursor = self._connection.cursor()
 
     def _set_up(self) -> None:
@@ -394,7 +395,8 @@ def _without_password(url: str) -> str:
     parts = urlsplit(url)
     host = parts.netloc.rpartition("@")[2]
     user = f"{parts.username}@" if parts.username else ""
-    return urlunsplit((parts.scheme, user + host, parts.path, "", ""))
+    places = [(key, value) for key, value in parse_qsl(parts.query) if key in ("host", "port")]
+    return urlunsplit((parts.scheme, user + host, parts.path, urlencode(places, safe="/"), ""))
 
 
 def open_database(url: str) -> Database:

@@ -399,6 +399,14 @@ class Ledger:
                 return
             after = rows[-1][0]
 
+    def before_last(self, count: int, *, since: float = 0.0) -> int:
+        """Return the number after which the last `count` entries come; 0: all do."""
+        rows = self._database.read(
+            "SELECT seq FROM lading_ledger WHERE at >= ? ORDER BY seq DESC LIMIT 1 OFFSET ?",
+            (round(since * 1e6), count),
+        )
+        return int(rows[0][0]) if rows else 0
+
     def sums(self, by: By, *, since: float = 0.0) -> list[Sum]:
         """Add up by task, client or developer; the most owed first.
 

@@ -257,6 +257,8 @@ def read_limits(
 
 def _gpus(values: dict[str, Any]) -> int:
     count = values.get("gpu_count")
+    if isinstance(count, float) and count.is_integer():  # as JSON goes, 1.0 is a whole number
+        count = int(count)
     if isinstance(count, bool) or not isinstance(count, int | None) or (count or 0) < 0:
         raise InvalidLimit("resource.gpu_count", f"must be a whole number, not {count!r:.80}")
     if not _flag(values, "use_gpu", "resource."):
