@@ -260,6 +260,8 @@ def pieces(path: str, stop: threading.Event | None = None) -> Iterator[bytes]:
             if stop is not None and stop.is_set():
                 raise InterruptedError("stopped")
             count += len(piece)
+            if count > before.st_size:
+                break  # it would go on for ever with a log that is written as fast
             yield piece
         if before.st_size == count == 0:
             yield b""
