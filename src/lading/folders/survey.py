@@ -159,9 +159,9 @@ def walk(folder: Path, ignore: Ignore, budget: Budget) -> Iterator[Entry | Liste
     budget : Budget
         Its `entries` are counted down; at 0 the walk ends.
     """
-    waiting = [("", False)]
+    waiting = [("", False, False)]
     while waiting:
-        above, hidden_above = waiting.pop()
+        above, hidden_above, out_above = waiting.pop()
         try:
             found = sorted(os.scandir(folder / above), key=lambda one: one.name)
         except OSError as error:
@@ -174,19 +174,18 @@ def walk(folder: Path, ignore: Ignore, budget: Budget) -> Iterator[Entry | Liste
                 return
             path = above + item.name
             hidden = hidden_above or item.name.startswith(".")
-            in_context = not ignore.leaves_out(path)
+            left_out = ignore.leaves_out(path, above=out_above)
             try:
                 status = item.stat(follow_symlinks=False)
             except OSError as error:
                 yield Unreadable(path, error.strerror or str(error))
                 continue
             is_folder = stat.S_ISDIR(status.st_mode)
-            goes_on = in_context or not hidden or (is_folder and ignore.takes_in_again)
-            if not goes_on:
+            if left_out and hidden and not (is_folder and ignore.takes_in_again):
                 continue
             if is_folder and item.name not in NOT_ENTERED:
-                below.append((f"{path}/", hidden))
-            yield Entry(path, item.path, status, hidden, in_context)
+                below.append((f"{path}/", hidden, left_out))
+            yield Entry(path, item.path, status, hidden, in_context=not left_out)
         names = [item.name for item in found if not item.name.startswith(".")]
         size = sum(len(os.fsencode(name)) for name in names)
         yield Listed(above.rstrip("/") or ".", len(names), size, hidden_above)
@@ -204,11 +203,13 @@ def content_of(entry: Entry, budget: Budget) -> bytes | Unreadable | None:
     """
     if budget.content <= 0:
         return None
+    if not entry.status.st_size and os.access(entry.real, os.R_OK):
+        return b""
     try:
         # Neither through a link that took its place, nor waiting for the other end of a pipe.
         handle = os.open(entry.real, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
-            content = os.read(handle, LOOKED_INTO)
+            content = os.read(handle, min(entry.status.st_size, LOOKED_INTO))
         finally:
             os.close(handle)
     except OSError as error:

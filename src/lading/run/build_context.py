@@ -66,8 +66,18 @@ class Ignore:
         """Whether something below what is left out may be kept."""
         return any(keeps for _, keeps in self._rules)
 
-    def leaves_out(self, path: str) -> bool:
-        """Decide about a path relative to the folder, with slashes."""
+    def leaves_out(self, path: str, *, above: bool | None = None) -> bool:
+        """Decide about a path relative to the folder, with slashes.
+
+        Parameters
+        ----------
+        path : str
+        above : bool or None
+            Whether the folder that it is in is left out, if that is known: of many files, they are
+            decided about in a fraction of the time.
+        """
+        if above is not None and not self.takes_in_again:
+            return above or any(pattern.fullmatch(path) for pattern, _ in self._rules)
         parents = path.split("/")
         candidates = ["/".join(parents[:count]) for count in range(1, len(parents) + 1)]
         left_out = False

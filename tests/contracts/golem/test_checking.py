@@ -37,6 +37,11 @@ def changed(name: str, old: str, new: str) -> Break:
     return break_it
 
 
+def directory_instead(folder: Path) -> None:
+    (folder / "app.json").unlink()
+    (folder / "app.json").mkdir()
+
+
 ENTRY = 'ENTRYPOINT ["python", "-m", "word_count"]'
 CASES: list[tuple[str, Break, str, str]] = [
     (
@@ -54,7 +59,7 @@ CASES: list[tuple[str, Break, str, str]] = [
     ),
     (
         "app-definition-invalid",
-        lambda f: ((f / "app.json").unlink(), (f / "app.json").mkdir()),
+        directory_instead,
         "app.json",
         "directory",
     ),

@@ -76,7 +76,9 @@ def test_flags_stand_before_all_else() -> None:
 
 
 def test_here_documents_are_not_read_as_instructions() -> None:
-    text = "FROM a:1\nRUN <<EOF\nUSER nobody\n# kept\nEOF\nCOPY <<-'A' <<B /x/\n\tone\n\tA\ntwo\nB\nUSER me\n"
+    run = "RUN <<EOF\nUSER nobody\n# kept\nEOF\n"
+    copy = "COPY <<-'A' <<B /x/\n\tone\n\tA\ntwo\nB\n"
+    text = f"FROM a:1\n{run}{copy}USER me\n"
     instructions, wrong, _ = parse(text)
     assert wrong == []
     assert [(one.line, one.name) for one in instructions] == [
