@@ -148,7 +148,7 @@ _DOWN = (
     r"connection refused|connection reset|broken pipe|\beof\b|closed network connection|timeout"
     r"|timed out|deadline exceeded|no route to host|network is unreachable|temporary failure"
     r"|no such host|server misbehaving|too ?many ?requests|goaway|internal error"
-    r"|status(?: code)?:? (?:5\d\d|429)\b|: 5\d\d |\b5\d\d (?:internal|bad|service|gateway)"
+    r"|(?:status(?: code)?:?|http) (?:5\d\d|429)\b|\b5\d\d \(?(?:internal|bad|service|gateway)"
     r"|unexpected http status: 5|blob upload (?:unknown|invalid)|server closed"
 )
 """A registry that is away, overloaded, or was restarted meanwhile."""

@@ -18,7 +18,7 @@ from lading.engine.docker_wire import header_json, image_info, query, segment
 from lading.engine.reference import Reference, is_image_id, parse
 from lading.engine.shield import to_the_end
 from lading.engine.spec import ImageInfo
-from lading.errors import EngineError, ImageDenied, ImageNameInvalid, ImagePushFailed
+from lading.errors import EngineError, ImageDenied, ImageNameInvalid, ImageNotFound, ImagePushFailed
 
 if TYPE_CHECKING:
     from lading.engine.registry_auth import Credentials
@@ -150,9 +150,21 @@ class DockerImages:
     async def remove_image(self, ref: str) -> None:
         """Take a name from an image, and remove the image with its last one."""
         _check(ref)
+        await to_the_end(self._remove_image(ref))
+
+    async def _remove_image(self, ref: str) -> None:
         call = Call(f"removing image {ref}", Thing.IMAGE, ref)
-        path = f"/images/{segment(ref)}"
-        await to_the_end(self._api.call("DELETE", path, call, accept=frozenset({404})))
+        method, path, absolute = "DELETE", f"/images/{segment(ref)}", False
+        if self._podman and not is_image_id(ref) and not (reference := parse(ref)).digest:
+            try:
+                others = len((await self.image(ref)).tags) > 1
+            except ImageNotFound:
+                return
+            if others:
+                fields = query(repo=reference.name, tag=reference.version)
+                method, absolute = "POST", True
+                path = f"{podman_wire.UNTAG.format(name=segment(ref))}{fields}"
+        await self._api.call(method, path, call, accept=frozenset({404}), absolute=absolute)
 
     async def _told(self, call: Call, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         try:

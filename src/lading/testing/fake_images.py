@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
 from dataclasses import replace
@@ -146,7 +147,8 @@ class FakeImages:
     async def load(self, archive: AsyncIterable[bytes]) -> ImageInfo:
         """Take an image from an archive that :meth:`save` gave."""
         await self.enter("load")
-        image, names = fake_archive.load(b"".join([piece async for piece in archive]))
+        whole = b"".join([piece async for piece in archive])
+        image, names = await asyncio.to_thread(fake_archive.load, whole)
         self.check()
         for name in names:
             self._tags[normal_reference(name)] = image.renamed(name)
