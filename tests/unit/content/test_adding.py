@@ -202,9 +202,8 @@ def test_a_name_that_is_not_utf8(tmp_path: Path) -> None:
 def test_what_may_not_be_read(tmp_path: Path) -> None:
     (tmp_path / "secret").touch(mode=0)
     code = (
-        "import os, sys; os.setuid(65534) if os.getuid() == 0 else None;"
-        "from pathlib import Path; from lading.content.adding import add_path;"
-        "from lading.errors import InputError\n"
+        "import os, sys; from pathlib import Path; from lading.content.adding import add_path;"
+        "from lading.errors import InputError; os.setuid(65534) if os.getuid() == 0 else None\n"
         "try: add_path(Path(sys.argv[1]))\n"
         "except InputError as error: print(error)"
     )
