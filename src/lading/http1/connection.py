@@ -20,6 +20,10 @@ __all__ = ["Body", "Connection", "Headers", "Response"]
 _HIGH_WATER = 256 * 1024
 """Bytes received and not yet read, above which the sender is held back."""
 
+_MOST_WHILE_SENDING = 64 << 20
+"""The same while we send a body in pieces, and so read nothing: a server that answers meanwhile
+(IPFS' `add`, a line for each file) would wait for us to read, and we for it."""
+
 _PIECE = 64
 """Bytes that a piece of the body takes besides what is in it."""
 
@@ -150,7 +154,8 @@ class Connection(asyncio.Protocol):
                 ConnectionResetError(f"what came is more than {_MOST_HEAD} bytes of headers")
             )
             return
-        if self._buffered > _HIGH_WATER and not self._paused and self._transport:
+        most = _MOST_WHILE_SENDING if self._unsent else _HIGH_WATER
+        if self._buffered > most and not self._paused and self._transport:
             self._paused = True
             self._transport.pause_reading()
         self._notify()

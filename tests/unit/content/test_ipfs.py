@@ -294,3 +294,23 @@ async def test_addresses(address: str, url: str) -> None:
 async def test_what_is_no_address(address: str) -> None:
     with pytest.raises(ConfigError, match="is no address of a node"):
         Node(address)
+
+
+async def test_a_node_that_answers_while_it_reads(tmp_path: Path) -> None:
+    """With a line for each file, as they do: nobody waits for the other to go first."""
+    (tmp_path / "large").write_bytes(bytes(20 << 20))
+    cid = (await asyncio.to_thread(add_path, tmp_path / "large")).cid
+
+    async def talkative(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n")
+        for number in range(100_000):
+            writer.write(b'{"Name":"root/%d","Hash":"%b"}\n' % (number, str(cid).encode()))
+            await writer.drain()  # waits until somebody reads it
+        while (size := int(await reader.readline(), 16)) > 0:
+            await reader.readexactly(size + 2)
+        writer.write(json.dumps({"Name": "root", "Hash": str(cid)}).encode())
+        await writer.drain()
+
+    async with served(talkative) as api, Node(api, timeout=5) as node:
+        assert (await node.add(tmp_path / "large")).cid == cid
