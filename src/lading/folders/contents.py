@@ -194,7 +194,8 @@ def _of_content(entry: Entry, budget: Budget, look: Look | None) -> Iterator[Fin
     if not content:
         return
     for secret in secrets_in(entry.path, content):
-        yield rules.SECRET_IN_FOLDER.at(entry.path, f"holds {secret.kind}", line=secret.line)
+        rule = rules.SECRET_IN_FOLDER if secret.certain else rules.SECRET_LIKELY
+        yield rule.at(entry.path, f"holds {secret.kind}", line=secret.line)
     if content.startswith(b"#!") and content.partition(b"\n")[0].endswith(b"\r"):
         yield rules.SCRIPT_CRLF.at(entry.path, "its first line ends in CR LF", line=1)
     if look is not None:

@@ -104,6 +104,13 @@ SECRET_IN_FOLDER = Rule(
     "a published folder is public, for ever",
     "take it away, and revoke it if it was ever published; is it none: --ignore secret-in-folder",
 )
+SECRET_LIKELY = Rule(
+    "secret-likely",
+    WARNING,
+    "Something called a password, secret, token or key is set to a long random word.",
+    "a published folder is public, for ever",
+    "have it given when the task is called, or --ignore secret-likely if it is none",
+)
 FILE_LARGE = Rule(
     "file-large",
     WARNING,

@@ -1,7 +1,7 @@
-"""Secrets, told by their shape or by the name of their file.
+"""Secrets, told by their shape, by the name that they are given, or by that of their file.
 
-Shapes are those that the issuers document for scanners, so that a hit means something; what is
-only likely (long random words) is not looked for.
+Shapes are those that the issuers document for scanners, so that a hit is certain. A long random
+word is likely one where something like ``api_key`` is set to it.
 """
 
 from __future__ import annotations
@@ -22,10 +22,13 @@ class Secret:
         ``a private key``.
     line : int
         Counted from 1.
+    certain : bool
+        Whether its shape tells it, and not only what stands before it.
     """
 
     kind: str
     line: int
+    certain: bool = True
 
 
 # A literal that is quickly found, the whole shape, and what it is.
@@ -59,6 +62,17 @@ _PEM_SHAPE = re.compile(
     rb"(?:\\n|\s)*(?:[A-Za-z-]+: [^\n]*\s+)*[A-Za-z0-9+/=]{16}"
 )
 _EXAMPLE = re.compile(rb"EXAMPLE|example|xxxx|XXXX|0000000000|1234567890|abcdefghij")
+_AWS = re.compile(
+    rb"secret_?(?:access_?)?key[\"']?\s*[:=]\s*[\"']?([A-Za-z0-9/+]{40})(?![A-Za-z0-9/+=])",
+    re.IGNORECASE,
+)
+_CALLED = (b"secret", b"token", b"passw", b"apikey", b"api_key", b"access_key", b"accountkey")
+"""What the names of secrets have in them."""
+_SET_TO = re.compile(rb"\w{5,30}[\"']?[^\S\n]*[:=][^\S\n]*[\"']?([A-Za-z0-9+/=_-]{20,})")
+_LOOKED_AT = 1000
+"""Places of one file at which such a name stands."""
+_RANDOM = (re.compile(rb"[0-9]"), re.compile(rb"[a-z]"), re.compile(rb"[A-Z]"))
+"""What a random word of that length has, and a word of people or a digest has not."""
 _OF_REGISTRIES = (".npmrc", ".docker/config.json", ".dockerconfigjson", ".dockercfg")
 _AUTHS = re.compile(rb'"auth"\s*:\s*"[A-Za-z0-9+/=]{8,}"|_authToken\s*=\s*[^\s$]{8,}')
 
@@ -123,10 +137,36 @@ def secrets_in(path: str, content: bytes) -> list[Secret]:
                     break
     if path.endswith(_OF_REGISTRIES) and (match := _AUTHS.search(content)):
         found["credentials of a registry"] = match.start()
-    return [
-        Secret(kind, content.count(b"\n", 0, place) + 1)
-        for kind, place in sorted(found.items(), key=lambda item: item[1])
-    ]
+    places = _called_so(content)
+    for place in places:
+        if (match := _AWS.match(content, place)) and not _is_made_up(match[1]):
+            found.setdefault("a secret key of AWS", place)
+    if found:
+        return [
+            Secret(kind, _line(content, place))
+            for kind, place in sorted(found.items(), key=lambda item: item[1])
+        ]
+    for place in places:
+        match = _SET_TO.match(content, place)
+        if match and all(one.search(match[1]) for one in _RANDOM) and not _is_made_up(match[1]):
+            return [Secret("what looks like one", _line(content, place), certain=False)]
+    return []
+
+
+def _called_so(content: bytes) -> list[int]:
+    """Find where something is called like a secret; a search for literals runs at memory speed."""
+    places: list[int] = []
+    lowered = content.lower()
+    for word in _CALLED:
+        at = lowered.find(word)
+        while at >= 0 and len(places) < _LOOKED_AT:
+            places.append(at)
+            at = lowered.find(word, at + len(word))
+    return sorted(places)
+
+
+def _line(content: bytes, place: int) -> int:
+    return content.count(b"\n", 0, place) + 1
 
 
 def _is_made_up(token: bytes) -> bool:

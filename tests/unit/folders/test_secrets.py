@@ -33,6 +33,9 @@ FOUR = "a1B2c3D4"
         ("npm_" + FOUR * 4 + "WXYZ", "a token of npm"),
         ("pypi-AgE" + FOUR * 7, "a token of PyPI"),
         ("dckr_pat_" + FOUR * 3, "a token of Docker Hub"),
+        ("AWS_SECRET_ACCESS_KEY=" + FOUR * 5, "a secret key of AWS"),
+        ('"aws_secret_access_key" : "' + FOUR * 5 + '"', "a secret key of AWS"),
+        ("awsSecretKey: " + "aB1/+cD2" * 5, "a secret key of AWS"),
     ],
 )
 def test_shapes(text: str, kind: str) -> None:
@@ -52,10 +55,31 @@ def test_shapes(text: str, kind: str) -> None:
         "half_AKIA" + "Z7Q2W9E4R8T3Y6U1",
         "npm_config_registry",
         "sk-" + "a" * 8,
+        "aws_secret_access_key = wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
+        "AWS_SECRET_ACCESS_KEY=$SECRET",
+        "token = 'a-long-word-that-people-write'",
+        "token_sha256 = 0a1b2c3d4e5f60718293a4b5c6d7e8f901234567",
+        "password = os.environ['PASSWORD']",
+        "max_new_tokens = 2048",
+        "digest: Ab1" + FOUR * 4,
     ],
 )
 def test_what_is_none(text: str) -> None:
     assert secrets_in("a.txt", text.encode()) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "API_KEY=" + FOUR * 3,
+        "'clientSecret': '" + FOUR * 4 + "==',",
+        "password: " + FOUR * 3,
+        "AccountKey=" + FOUR * 10 + "==;",
+    ],
+)
+def test_what_is_likely_one(text: str) -> None:
+    (secret,) = secrets_in("a.txt", f"\n{text}\n".encode())
+    assert (secret.line, secret.certain) == (2, False)
 
 
 def test_one_of_a_kind_is_enough() -> None:
