@@ -295,7 +295,7 @@ class _PostgresTransaction(Transaction):
 
 
 def _percent(sql: str) -> Any:
-    return sql.replace("?", "%s")
+    return sql.replace("%", "%%").replace("?", "%s")
 
 
 class Postgres(Database):

@@ -15,7 +15,7 @@ from functools import lru_cache
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from lading.errors import InputError, RecordForged
+from lading.errors import InputError, MarketUnavailable, RecordForged
 from lading.market import receipts
 from lading.market.database import Conflict, Database, Sqlite, Transaction
 from lading.market.money import fee_text, from_millionths, to_millionths
@@ -277,7 +277,12 @@ class Ledger:
             hide that.
         """
         if self._own and len(executions) == 1 and isinstance(self._database, Sqlite):
-            entry = self._append_quickly(self._database, executions[0])
+            try:
+                entry = self._append_quickly(self._database, executions[0])
+            except MarketUnavailable:
+                if not wait:
+                    raise
+                entry = None
             if entry is not None:
                 return [entry]
         with self._database.begin(wait=wait) as transaction:
