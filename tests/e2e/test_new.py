@@ -15,7 +15,7 @@ from urllib.parse import quote
 import pytest
 from tests.images.golem import ensure_golem_base
 from tests.support import engines, ordinary
-from tests.support.command_line import Cli, failed
+from tests.support.command_line import Cli, documented, failed
 from tests.support.printed import ROOT
 
 from lading.contracts.meca.scaffold import TEMPLATES
@@ -317,3 +317,8 @@ def test_what_can_not_be_read_is_told(tmp_path: Path) -> None:
         )
         failed(done, 2, "can't be written: Permission denied")
         assert list(target.iterdir()) == []
+
+
+def test_json_has_the_documented_fields(folder: Path) -> None:
+    told = json.loads(call("check", "--json", folder).stdout)
+    assert set(told) == documented("check")

@@ -160,7 +160,7 @@ def _of_name(entry: Entry) -> Iterator[Finding]:
     try:
         name.encode()
     except UnicodeEncodeError:
-        yield rules.NAME_NOT_PORTABLE.at(entry.path, "its name is no UTF-8")
+        yield rules.NAME_NOT_UTF8.at(entry.path, "its name is no UTF-8")
         return
     if "\\" in name or any(char < " " or char == "\x7f" for char in name):
         yield rules.NAME_NOT_PORTABLE.at(entry.path, f"its name is {name!r}")

@@ -122,7 +122,7 @@ FOLDER_LARGE = Rule(
     "folder-large",
     WARNING,
     "All files together have more than 500 MiB.",
-    "executors refuse folders above their limit, and every host fetches all of it",
+    "every host fetches all of it, and executors refuse what is above their limit (1 GiB)",
     "leave out what the task does not need",
 )
 FOLDER_CROWDED = Rule(
@@ -188,12 +188,18 @@ FILE_UNREADABLE = Rule(
     "it can't be built or published",
     "make it readable, or name it in .dockerignore",
 )
+NAME_NOT_UTF8 = Rule(
+    "name-not-utf8",
+    ERROR,
+    "A file's name is no UTF-8.",
+    "IPFS can't hold such a name",
+    "rename it",
+)
 NAME_NOT_PORTABLE = Rule(
     "name-not-portable",
     WARNING,
-    "A file's name is no UTF-8, holds control characters or a backslash, or has the same letters "
-    "as another one beside it.",
-    "it can't be stored, or becomes another, on some hosts",
+    "A file's name holds control characters or a backslash.",
+    "it becomes another, or can't be stored, on some hosts",
     "rename it",
 )
 SCRIPT_CRLF = Rule(

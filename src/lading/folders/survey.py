@@ -28,7 +28,7 @@ __all__ = [
 
 LOOKED_INTO = 1 << 20
 """Bytes of a file that are looked into."""
-_ALL_LOOKED_INTO = 256 << 20
+_ALL_LOOKED_INTO = 128 << 20
 """Bytes of a folder that are looked into."""
 _MOST = 1_000_000
 """Entries of a folder that are looked at."""

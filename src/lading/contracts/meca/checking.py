@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from lading.content.adding import MOST_ENTRIES, MOST_FOLDER
 from lading.contracts.meca import MARK, PORT, rules
 from lading.contracts.meca.config_checking import examine_config
 from lading.contracts.meca.folder import (
@@ -32,10 +33,14 @@ SOURCES = "src"
 _LARGEST = 8 << 20
 """Bytes of an example that is looked into: JSON takes many times its size in memory."""
 _LONGEST_NAME = 100
-_WIDEST = 256 << 10
-"""Bytes of a directory's block above which nodes begin to shard it."""
 _LINK = 50
-"""Bytes of an entry in that block besides its name: the CID, the size, and their keys."""
+"""Bytes of an entry of a directory's block besides its name: the CID, the size, and their keys."""
+_FETCHES = re.compile(
+    r"\b(?:pip3? (?:install|download)|uv (?:pip|sync)|poetry install|conda install"
+    r"|apt(?:-get)? (?:update|install)|apk add|(?:dnf|yum|microdnf) install|npm (?:ci|install)"
+    r"|yarn|pnpm|go (?:get|mod download|install)|cargo (?:build|install|fetch)|gem install"
+    r"|bundle install|composer install|curl|wget|git clone|hf download)\b"
+)
 _LOOPBACK = re.compile(
     rb"\bapp\.run\((?![^)]*host\s*=)"
     rb"|\b(?:run|serve|make_server|create_server|\w*Server|Config)\("
@@ -111,7 +116,8 @@ def _line(content: bytes, place: int) -> int:
 
 
 def _listed(listed: Listed) -> Iterator[Finding]:
-    if not listed.hidden and listed.entries * _LINK + listed.names > _WIDEST:
+    block = listed.entries * _LINK + listed.names
+    if not listed.hidden and (listed.entries >= MOST_ENTRIES or block >= MOST_FOLDER):
         yield rules.FOLDER_TOO_WIDE.at(listed.path, f"has {listed.entries:,} entries")
 
 
@@ -204,6 +210,7 @@ def _of_server(recipe: Dockerfile, stage: Stage, sources: _Sources) -> Iterator[
     in_recipe = any(MARK.decode() in one.text + one.body for one in recipe.instructions)
     if not sources.holds_mark and not in_recipe:
         yield rules.MARK_NOT_FOUND.at(SOURCES, f"nothing in it holds {MARK.decode()}")
+    yield from _of_network(recipe)
     if sources.unflushed is not None and not _is_unbuffered(stage, words):
         yield sources.unflushed
 
@@ -240,6 +247,17 @@ def _of_command(words: str, line: int) -> Iterator[Finding]:
     told = re.search(r"(?:--host|-h)[= ]\s*(\S+)", words)
     if runs and (told is None or told[1] in ("127.0.0.1", "localhost")):
         yield rules.LISTENS_ON_LOOPBACK.at(RECIPE, f"{runs[0]} listens on 127.0.0.1", line=line)
+
+
+def _of_network(recipe: Dockerfile) -> Iterator[Finding]:
+    for instruction in recipe.instructions:
+        text = f"{instruction.text}\n{instruction.body}"
+        match = _FETCHES.search(text) if instruction.name == "RUN" else None
+        if match and "--no-index" not in text:
+            yield rules.BUILD_NEEDS_NETWORK.at(
+                RECIPE, f"{match[0]} needs a network", line=instruction.line
+            )
+            return
 
 
 def _is_unbuffered(stage: Stage, words: str) -> bool:

@@ -161,9 +161,16 @@ LISTENS_ON_LOOPBACK = Rule(
 FOLDER_TOO_WIDE = Rule(
     "folder-too-wide",
     WARNING,
-    "A directory has more entries than fit into one block of IPFS.",
-    "its CID depends on the version of the node, and is not computed without one",
+    "A directory has 1,000 entries, or so many names that they don't fit into one block of IPFS.",
+    "its CID depends on which node adds it, and can't be computed without one",
     "spread the files over several directories, or pack them",
+)
+BUILD_NEEDS_NETWORK = Rule(
+    "build-needs-network",
+    HINT,
+    "A `RUN` installs or fetches something.",
+    "an executor builds a folder that it fetched without a network, unless its operator allows it",
+    "publish the image, too: lading push --image; or put what is needed into the folder",
 )
 
 MECA: tuple[Rule, ...] = tuple(
