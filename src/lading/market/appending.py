@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from lading.engine.shield import to_the_end
 from lading.errors import LadingError, MarketUnavailable, RecordError, RecordForged
-from lading.market.catalogue import Names
+from lading.market.catalogue import Listing, Names
 from lading.market.ledger import Entry, Execution, KeptReply, Ledger
 from lading.market.store import open_market
 
@@ -38,6 +38,8 @@ _AT_ONCE: Final = 200
 """Executions of one transaction."""
 _EVERY: Final = 1.0
 """Seconds between two looks at what others changed, and until what was written is on the disk."""
+_UNKNOWN: Final = 0.05
+"""Seconds between two looks for what is asked for and not known: it may have been listed since."""
 _AGAIN: Final = 0.25
 """Seconds until what could not be written is tried again."""
 _FORGET_EVERY: Final = 60.0
@@ -93,6 +95,7 @@ class Book:
         self._drain: asyncio.Task[None] | None = None
         self._stop = threading.Event()
         self._version = -1
+        self._seen_at = 0.0
         self._noted = (0, "")
         self._forget_at = 0.0
 
@@ -294,12 +297,29 @@ class Book:
                     log.warning("the ledger can be written again, work is taken")
                     self.problem = None
 
-    def _look(self) -> None:
-        """See what others changed, and leave what was written on the disk."""
+    async def listing(self, name: str) -> Listing | None:
+        """Find a listing by what a request calls it; None where there is none.
+
+        Who publishes a task and has it executed at once finds it listed.
+        """
+        if (found := self.names.get(name)) is None:
+            now = self._loop.time()
+            if now - self._seen_at > _UNKNOWN:
+                self._seen_at = now
+                with contextlib.suppress(RecordError):  # what looks now and then says so
+                    await self._loop.run_in_executor(self._looker, self._see)
+                found = self.names.get(name)
+        return found
+
+    def _see(self) -> None:
         catalogue = self._side.catalogue
         if (version := catalogue.version()) != self._version:
             self.names = catalogue.names()
             self._version = version
+
+    def _look(self) -> None:
+        """See what others changed, and leave what was written on the disk."""
+        self._see()
         last = self._ledger.last
         if last != self._noted or self.problem is not None:
             side = Ledger(self._side.database, self.key)

@@ -181,7 +181,7 @@ class Billing:
         book.check()
         client = client or "anonymous"
         if not key:
-            case = _Case(self._price(book, request), client)
+            case = _Case(await self._price(book, request), client)
             return await self._billed(book, request, request_id, case)
         _check_key(key)
         return await self._once(book, request, request_id, client, key)
@@ -203,7 +203,7 @@ class Billing:
                 if earlier != digest:
                     raise _reused(key)
                 return _repeated(entry, kept)
-            case = _Case(self._price(book, request), client, key, digest)
+            case = _Case(await self._price(book, request), client, key, digest)
             return await self._billed(book, request, request_id, case)
         finally:
             del self._pending[place]
@@ -228,9 +228,9 @@ class Billing:
             self._running -= 1
         return Billed(reply, entry.receipt)
 
-    def _price(self, book: Book, request: Request) -> _Price:
+    async def _price(self, book: Book, request: Request) -> _Price:
         """Look up what holds now, and for this request also if it changes meanwhile."""
-        listing = book.names.get(request.image)
+        listing = await book.listing(request.image)
         offered = listing is not None and listing.state is State.ACTIVE
         if self._executor.options.listed_only and not offered:
             raise RecordNotFound(
