@@ -133,7 +133,7 @@ async def test_five_commands_from_an_empty_directory_to_the_ledger(
     assert (entry["task"], entry["developer"], entry["fee"]) == (str(cid), "ada", "0.250000")
     assert (entry["success"], entry["owed"]) == (True, "0.250000")
     # And what goes with it: the receipt is genuine, and the same key is not billed twice.
-    assert (await do(me, "receipt", "verify", "receipt")).returncode == 0
+    assert (await do(me, "receipt", "verify", "receipt", "--key", url)).returncode == 0
     again = await do(
         me, "run", address, "--on", url, "--input", '{"text": "by its CID"}',
         "--idempotency-key", "one",

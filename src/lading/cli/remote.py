@@ -320,4 +320,5 @@ def _keep_receipt(place: PlaceOptions, answer: Answer, call: Call) -> None:
         path.write_text(receipt + "\n", encoding="ascii")
     except OSError as error:
         raise InputError("--receipt", f"{path} can't be written: {error.strerror}") from None
-    printing.note(f"receipt: {path}; `lading receipt verify {path}` verifies it")
+    verify = f"lading receipt verify {path} --key {call.address}"
+    printing.note(f"receipt: {path}; `{verify}` verifies it")
