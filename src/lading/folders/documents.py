@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -108,8 +109,8 @@ def parse_json(data: bytes) -> Document:
     def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
         made = dict(items)
         if len(made) < len(items) and len(document.twice) < 10:
-            keys = [key for key, _ in items]
-            document.twice += sorted({key for key in keys if keys.count(key) > 1})[:10]
+            counts = Counter(key for key, _ in items)
+            document.twice += [key for key, count in counts.items() if count > 1][:10]
         return made
 
     try:

@@ -183,27 +183,20 @@ def _of_commands(stage: Stage) -> Iterator[Finding]:
 
 def _of_executables(recipe: Dockerfile, contents: Contents) -> Iterator[Finding]:
     """Find files that are run by their own name, and could not be without their executable bit."""
-    programs = [
-        (word, instruction)
-        for stage in recipe.stages
-        for instruction in stage.instructions
-        if instruction.name in ("RUN", "CMD", "ENTRYPOINT")
-        for word in _programs(instruction)
-    ]
-    sets_bits = any(
+    if any(
         "chmod" in instruction.flags or (instruction.name == "RUN" and "chmod" in instruction.text)
         for instruction in recipe.instructions
-    )
-    if sets_bits:
+    ):
         return
+    runs = {
+        word.rpartition("/")[2]: instruction.name
+        for instruction in recipe.instructions
+        if instruction.name in ("RUN", "CMD", "ENTRYPOINT")
+        for word in _programs(instruction)
+    }
     for path in contents.executables:
-        name = path.rpartition("/")[2]
-        for word, instruction in programs:
-            if word.rpartition("/")[2] == name:
-                yield rules.EXECUTABLE_LOST.at(
-                    path, f"is executable, and {instruction.name} runs it"
-                )
-                break
+        if name := runs.get(path.rpartition("/")[2]):
+            yield rules.EXECUTABLE_LOST.at(path, f"is executable, and {name} runs it")
 
 
 def _programs(instruction: Instruction) -> list[str]:

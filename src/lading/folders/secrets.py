@@ -58,8 +58,8 @@ _SHAPES: tuple[tuple[bytes, re.Pattern[bytes], str], ...] = tuple(
 _PEM = b"PRIVATE KEY"
 # The first line of a key's body must follow, or it is a program that looks for such lines.
 _PEM_SHAPE = re.compile(
-    rb"-----BEGIN (?:[A-Z0-9]+ ){0,3}PRIVATE KEY(?: BLOCK)?-----\s*"
-    rb"(?:\\n|\s)*(?:[A-Za-z-]+: [^\n]*\s+)*[A-Za-z0-9+/=]{16}"
+    rb"-----BEGIN (?:[A-Z0-9]{1,20} ){0,3}PRIVATE KEY(?: BLOCK)?-----(?:\\r|\\n|\s){0,8}"
+    rb"(?:[A-Za-z-]{1,40}: [^\n]{0,200}\s{1,4}){0,8}[A-Za-z0-9+/=]{16}"
 )
 _EXAMPLE = re.compile(rb"EXAMPLE|example|xxxx|XXXX|0000000000|1234567890|abcdefghij")
 _AWS = re.compile(
@@ -68,7 +68,7 @@ _AWS = re.compile(
 )
 _CALLED = (b"secret", b"token", b"passw", b"apikey", b"api_key", b"access_key", b"accountkey")
 """What the names of secrets have in them."""
-_SET_TO = re.compile(rb"\w{5,30}[\"']?[^\S\n]*[:=][^\S\n]*[\"']?([A-Za-z0-9+/=_-]{20,})")
+_SET_TO = re.compile(rb"\w{5,30}[\"']?[^\S\n]*[:=][^\S\n]*[\"']?([A-Za-z0-9+/=_-]{20,200})")
 _LOOKED_AT = 1000
 """Places of one file at which such a name stands."""
 _RANDOM = (re.compile(rb"[0-9]"), re.compile(rb"[a-z]"), re.compile(rb"[A-Z]"))

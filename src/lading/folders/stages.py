@@ -108,6 +108,9 @@ def expand(text: str, variables: dict[str, str | None]) -> str | None:
             return "$"
         known = variables.get(match[2] or match[3])
         how, other = match[4] or "", match[5] or ""
+        if "${" in other:  # one inside the other: its end is not where it was looked for
+            unknown = True
+            return ""
         if how.endswith("-") and not known:
             return expand(other, variables) or ""
         if how.endswith("+"):

@@ -384,6 +384,27 @@ def test_what_neither_a_builder_nor_ipfs_gets_is_not_looked_at(folder: Path) -> 
     assert set(found(folder)) == {"secret-in-folder"}, "which IPFS gets"
 
 
+def test_no_file_takes_for_ever(folder: Path) -> None:
+    mebibyte = 1 << 20
+    key = b"-----BEGIN PRIVATE KEY-----"
+    for number, content in enumerate(
+        (
+            key + b" " * mebibyte,
+            key + b"\nA: b" * (mebibyte // 5),
+            b"app.run(" * (mebibyte // 8),
+            b"print(meca-init-done" * (mebibyte // 20),
+            b"a" * mebibyte,
+            b"secret=" * (mebibyte // 7),
+            b"password" * (mebibyte // 8),
+        )
+    ):
+        write(folder / f"src/{number}.py", content)
+    lines = ["CMD flask " + "flask " * 40_000, "RUN " + "python -a " * 40_000, *["USER x"] * 40_000]
+    write(folder / RECIPE, "FROM a:1\nEXPOSE 8080\n" + "\n".join(lines))
+    write(folder / "config.json", "{" + ", ".join(f'"{n % 9}": 1' for n in range(500_000)) + "}")
+    assert set(found(folder)) >= {"config-unknown-field", "command-shell-form"}
+
+
 def test_a_secret_itself_is_never_told(folder: Path) -> None:
     write(folder / "src/a.py", TOKEN)
     assert not any(TOKEN[4:] in str(finding) for finding in examine(folder).findings)

@@ -132,6 +132,7 @@ def test_words(text: str, words: list[str]) -> None:
         ("$B", None),
         ("$UNKNOWN", None),
         ("${UNKNOWN}x", None),
+        ("${B:-${A}}", None),
         ("$", "$"),
     ],
 )

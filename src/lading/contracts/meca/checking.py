@@ -42,11 +42,11 @@ _FETCHES = re.compile(
     r"|bundle install|composer install|curl|wget|git clone|hf download)\b"
 )
 _LOOPBACK = re.compile(
-    rb"\bapp\.run\((?![^)]*host\s*=)"
+    rb"\bapp\.run\((?![^)]{0,500}host\s*=)"
     rb"|\b(?:run|serve|make_server|create_server|\w*Server|Config)\("
-    rb"[^)]*[\"'](?:127\.0\.0\.1|localhost)[\"']"
+    rb"[^)]{0,500}[\"'](?:127\.0\.0\.1|localhost)[\"']"
 )
-_PRINTS_MARK = re.compile(rb"print\([^)]*meca-init-done[^)]*\)")
+_PRINTS_MARK = re.compile(rb"print\([^)]{0,500}meca-init-done[^)]{0,500}\)")
 
 
 class _Sources:
@@ -243,7 +243,7 @@ def _of_user(stage: Stage) -> Iterator[Finding]:
 
 
 def _of_command(words: str, line: int) -> Iterator[Finding]:
-    runs = re.search(r"\bflask\b.*\brun\b|\buvicorn\b|\bfastapi dev\b", words)
+    runs = re.search(r"\bflask\b.{0,500}\brun\b|\buvicorn\b|\bfastapi dev\b", words)
     told = re.search(r"(?:--host|-h)[= ]\s*(\S+)", words)
     if runs and (told is None or told[1] in ("127.0.0.1", "localhost")):
         yield rules.LISTENS_ON_LOOPBACK.at(RECIPE, f"{runs[0]} listens on 127.0.0.1", line=line)
