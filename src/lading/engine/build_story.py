@@ -18,6 +18,7 @@ __all__ = ["BuildStory"]
 _LAST_LINES = 20
 _INTERNAL = ("[internal]", "copy /context /")
 """Steps that nobody wrote: those of a context that came as an archive."""
+_BASE = re.compile(r"(?:\[internal\] load metadata|resolve image config) for (\S+)")
 _STEP = re.compile(r"step \d+(?:/\d+)?\s?: ", re.IGNORECASE)
 _STAGE = re.compile(r"^\[\d+/\d+\] (?=STEP )")
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
@@ -54,6 +55,12 @@ class BuildStory:
                 else:
                     self._tail.append(line)
         return [status]
+
+    @property
+    def bases(self) -> list[str]:
+        """Images that BuildKit looked for at a registry, in the order of their names."""
+        found = (_BASE.match(name) for name in self._names.values())
+        return sorted({match[1] for match in found if match})
 
     def failure(self, words: str) -> str:
         """Say in which step it failed, why, and what that step wrote last.

@@ -2,16 +2,17 @@
 
 BuildKit is there in every Docker since 19.03, and may be asked over the Engine API without the
 session that Docker's own client opens: the archive is the body, as for the classic builder. What
-it can't do so is ask us for registry credentials. It needs them for a base image that the engine
-does not have and its registry does not give to everybody; then the classic builder, which takes
-credentials in a header, builds it.
+it can't do without one is ask us for registry credentials, and it asks for some (``no active
+sessions``) wherever a registry wants a token, Docker Hub's for everybody included. So a base image
+that the engine lacks is pulled by the engine first, which has the credentials from us, and
+BuildKit finds it there. Where that does not help, the classic builder takes them in a header.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import AsyncIterable, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from lading.engine.base import Progress
@@ -22,7 +23,7 @@ from lading.engine.docker_streams import json_values, stream_error
 from lading.engine.docker_wire import header_json, query
 from lading.engine.reference import parse
 from lading.engine.spec import ImageInfo, PullStatus
-from lading.errors import BuildFailed
+from lading.errors import BuildFailed, ImageError, ImageNotFound
 
 if TYPE_CHECKING:
     from lading.http1 import Body
@@ -37,9 +38,8 @@ _CLASSIC = "1"
 """The builder that an operator chose with ``"features": {"buildkit": false}``."""
 
 _WANTS_LOGIN = re.compile(
-    r"(?:failed to authorize|authorization failed|unauthorized|pull access denied|no basic auth"
-    r"|authentication required|insufficient_scope|40[13] (?:unauthorized|forbidden)"
-    r"|no active sessions?)",
+    r"no active sessions?|failed to authorize|authorization failed|unauthorized|access denied"
+    r"|no basic auth|authentication required|insufficient_scope|40[13] (?:unauthorized|forbidden)",
     re.IGNORECASE,
 )
 
@@ -76,21 +76,58 @@ class DockerBuilds(DockerImages):
             "timestamp": (args or {}).get(EPOCH) if self._podman else None,
         }
         tell = progress or _to_nobody
-        known = await self._credentials.all()
-        if not await self._has_buildkit():
-            await self._build(tag, context, fields, known, tell)
-            return await self.image(tag)
-        try:
-            await self._build(tag, context, {**fields, "version": 2}, {}, tell)
-        except BuildFailed as error:
-            again = isinstance(context, bytes) or aiter(context) is not context
-            if not known or not again or not _WANTS_LOGIN.search(error.message):
-                raise
-            tell(
-                PullStatus(text="the base image wants credentials: the classic builder takes them")
-            )
-            await self._build(tag, context, fields, known, tell)
+        if await self._has_buildkit():
+            await self._by_buildkit(tag, context, fields, tell)
+        else:
+            await self._build(tag, context, fields, await self._credentials.all(), tell)
         return await self.image(tag)
+
+    async def _by_buildkit(
+        self,
+        tag: str,
+        context: Body,
+        fields: Mapping[str, str | int | None],
+        tell: Progress,
+    ) -> None:
+        story = BuildStory()
+        new = {**fields, "version": 2}
+        try:
+            await self._build(tag, context, new, {}, tell, story=story)
+        except BuildFailed as error:
+            if not _WANTS_LOGIN.search(error.message):
+                raise
+            if isinstance(context, AsyncIterator):  # it can't be read again
+                error.fix = "pull its base images first"
+                raise
+        else:
+            return
+        if await self._pull_bases(tag, story.bases, tell):
+            try:
+                await self._build(tag, context, new, {}, tell)
+            except BuildFailed as error:
+                if not _WANTS_LOGIN.search(error.message):
+                    raise
+            else:
+                return
+        tell(PullStatus(text="a registry wants credentials: the classic builder takes them"))
+        await self._build(tag, context, fields, await self._credentials.all(), tell)
+
+    async def _pull_bases(self, tag: str, bases: Iterable[str], tell: Progress) -> bool:
+        """Pull those that the engine lacks; say whether there was one."""
+        pulled = False
+        for base in bases:
+            try:
+                await self.image(base)
+            except ImageNotFound:
+                tell(PullStatus(text=f"pulling base image {base}"))
+                try:
+                    await self.pull(base, tell)
+                except ImageError as error:
+                    raise BuildFailed(
+                        tag, f"its base image can't be had: {error.message}", fix=error.fix
+                    ) from error
+                pulled = True
+        return pulled
 
     def _network_fields(self, *, network: bool) -> dict[str, str | None]:
         if not self._podman:
@@ -121,10 +158,12 @@ class DockerBuilds(DockerImages):
         fields: Mapping[str, str | int | None],
         known: Mapping[str, Mapping[str, str]],
         tell: Progress,
+        *,
+        story: BuildStory | None = None,
     ) -> None:
         call = Call(f"building image {tag}", Thing.BUILD, tag)
         headers = (("x-registry-config", header_json(known)),) if known else ()
-        story = BuildStory()
+        story = story or BuildStory()
         async with self._api.stream(
             "POST", f"/build{query(**fields)}", call, raw=context, headers=headers
         ) as response:
