@@ -16,8 +16,9 @@ from pathlib import Path
 import pytest
 
 from lading.errors import InputError, RecordForged
+from lading.market.entries import NOTHING, Execution, KeptReply
 from lading.market.keys import HostKey, public_keys
-from lading.market.ledger import NOTHING, Execution, KeptReply, Ledger
+from lading.market.ledger import Ledger
 from lading.market.store import Market, open_market
 from lading.market.verification import verify
 

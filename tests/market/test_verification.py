@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from lading.errors import InputError, RecordForged
 from lading.market import receipts
 from lading.market.keys import HostKey, PublicKey, host_key, public_keys
 from lading.market.ledger import Entry, Execution, Ledger
@@ -20,8 +21,8 @@ Maker = Callable[..., Execution]
 
 @pytest.fixture
 def entries(ledger: Ledger, execution: Maker) -> list[Entry]:
-    """Five entries, and the mark of how far they go."""
-    found = ledger.append([execution(client=f"c{number}") for number in range(4)])
+    """Five entries, each signed alone, and the mark of how far they go."""
+    found = [ledger.append([execution(client=f"c{number}")])[0] for number in range(4)]
     found += ledger.append([execution(client="c4", key="k", request="r")])
     ledger.mark_head()
     return found
@@ -62,6 +63,69 @@ def test_an_honest_ledger_holds(market: Market, entries: list[Entry], state: Pat
     assert report.problems == report.notes == []
     assert (report.entries, report.seq, report.hash) == (5, 5, entries[4].hash)
     assert report.signed == {host_key(state).kid: 5}
+
+
+@pytest.fixture
+def group(ledger: Ledger, execution: Maker) -> list[Entry]:
+    """Four entries of which the last three were signed together."""
+    return ledger.append([execution()]) + ledger.append([execution() for _ in range(3)])
+
+
+def test_entries_signed_together_hold_and_have_receipts_of_their_own(
+    market: Market, group: list[Entry], state: Path
+) -> None:
+    keys = public_keys(state)
+    told = [entry.receipt for entry in group]
+    report = verify(market.database, keys, kept=told)
+    assert report.problems == []
+    for entry, text in zip(group, told, strict=True):
+        assert receipts.verify(text, keys).entry["id"] == entry.id
+        stored = market.ledger.get(entry.seq)
+        assert stored is not None
+        assert stored.receipt == text
+        others = {one.id for one in group if one is not entry}
+        assert not any(other in str(receipts.verify(text, keys)) for other in others)
+
+
+def test_a_receipt_of_a_group_is_for_its_own_entry(group: list[Entry], state: Path) -> None:
+    keys = public_keys(state)
+    jws, _, mine = group[1].receipt.partition("~")
+    _, _, others = group[0].receipt.rpartition(".")[0].partition(".")
+    with pytest.raises(RecordForged, match="none of those that are signed"):
+        receipts.verify(f"{jws}~{others}", keys)
+    with pytest.raises(InputError):
+        receipts.verify(jws, keys)
+    with pytest.raises(InputError):
+        receipts.verify(f"{group[0].receipt}~{mine}", keys)
+
+
+@pytest.mark.parametrize("column", ["owed", "host", "hash", "signature"])
+def test_a_changed_entry_of_a_group_is_found(
+    market: Market, group: list[Entry], state: Path, column: str
+) -> None:
+    value: object = 7 if column == "owed" else "2-4.forged"
+    change(market, f"UPDATE lading_ledger SET {column} = ? WHERE seq = ?", value, 3)
+    assert not verify(market.database, public_keys(state)).holds
+
+
+def test_a_changed_entry_of_a_group_with_fitting_hashes_is_not_signed(
+    market: Market, group: list[Entry], state: Path
+) -> None:
+    change(market, "UPDATE lading_ledger SET owed = ? WHERE seq = ?", 9, 3)
+    rechained(market, 3)
+    key = host_key(state).kid
+    assert verify(market.database, public_keys(state)).problems == [
+        f"entries 2 to 4: their signature is not of key {key}: one was changed"
+    ]
+
+
+def test_an_entry_removed_from_a_group_is_found(
+    market: Market, group: list[Entry], state: Path
+) -> None:
+    change(market, "DELETE FROM lading_ledger WHERE seq = ?", 4)
+    assert verify(market.database, public_keys(state)).problems == [
+        "entries 2 to 3: signed together with all of 2 to 4, some of which are missing"
+    ]
 
 
 def test_an_empty_ledger_holds(market: Market) -> None:

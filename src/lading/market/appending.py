@@ -34,6 +34,8 @@ log = logging.getLogger("lading.market")
 
 _SPINS: Final = 3
 """How often the loop tries again at once: another process holds the lock for some 50 us."""
+_COMPANY: Final = 0.001
+"""Seconds that an append waits for others, where others are executed: they cost less together."""
 _AT_ONCE: Final = 200
 """Executions of one transaction."""
 _EVERY: Final = 1.0
@@ -189,7 +191,7 @@ class Book:
         Parameters
         ----------
         alone : bool
-            Whether no other is expected in this turn of the event loop.
+            Whether nothing else is executed, so that waiting for company is in vain.
 
         Raises
         ------
@@ -218,7 +220,7 @@ class Book:
         self._waiting.append((execution, future))
         if self._drain is None and not self._scheduled:
             self._scheduled = True
-            self._loop.call_soon(self._write)
+            self._loop.call_later(_COMPANY, self._write)
 
     def _write(self) -> None:
         self._scheduled = False

@@ -183,8 +183,7 @@ def _names(listing: Listing, digests: Iterable[str]) -> Iterable[str]:
     image = listing.image
     if image:
         path = _path(image)
-        yield image
-        yield from {f"registry://{image}"}
+        yield from (image, f"registry://{image}")
         if image == path:
             yield f"{path}:latest"
         elif image == f"{path}:latest":
@@ -193,8 +192,7 @@ def _names(listing: Listing, digests: Iterable[str]) -> Iterable[str]:
         if digest:
             yield digest
             if image:
-                yield f"{_path(image)}@{digest}"
-                yield f"{image}@{digest}"
+                yield from (f"{_path(image)}@{digest}", f"{image}@{digest}")
 
 
 def _path(image: str) -> str:
@@ -298,8 +296,7 @@ class Catalogue:
             (listing_id,),
         )
         return [
-            Change(changed / 1e6, digest, developer, from_millionths(fee), State(state))
-            for changed, digest, developer, fee, state in rows
+            Change(at / 1e6, *two, from_millionths(fee), State(now)) for at, *two, fee, now in rows
         ]
 
     def version(self) -> int:

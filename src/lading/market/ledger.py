@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import lru_cache
-from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from lading.errors import InputError, MarketUnavailable, RecordForged
 from lading.market import receipts
 from lading.market.database import Conflict, Database, Sqlite, Transaction
-from lading.market.money import fee_text, from_millionths, to_millionths
+from lading.market.entries import COLUMNS, NOTHING, Entry, Execution, KeptReply, body_of
+from lading.market.money import from_millionths, to_millionths
 
 if TYPE_CHECKING:
     from lading.market.keys import HostKey
@@ -26,172 +26,13 @@ if TYPE_CHECKING:
 __all__ = ["By", "Entry", "Execution", "KeptReply", "Ledger", "Sum"]
 
 By = Literal["task", "client", "developer"]
-NOTHING: Final = "0" * 64
-"""The hash before the first entry."""
-_COLUMNS: Final = (
-    "seq, id, at, client, task, image, image_id, developer, fee, owed, input_sha256, "
-    "output_sha256, microseconds, millicpus, memory, gpus, sgx, success, error, repeats, host, "
-    "previous, hash, signature"
-)
 _INSERT: Final = (
-    f"INSERT INTO lading_ledger ({_COLUMNS}) "  # noqa: S608
-    f"VALUES ({', '.join('?' * len(_COLUMNS.split(', ')))})"
+    f"INSERT INTO lading_ledger ({COLUMNS}) "  # noqa: S608
+    f"VALUES ({', '.join('?' * len(COLUMNS.split(', ')))})"
 )
-_SELECT: Final = f"SELECT {_COLUMNS} FROM lading_ledger"  # noqa: S608
+_SELECT: Final = f"SELECT {COLUMNS} FROM lading_ledger"  # noqa: S608
 _PAGE: Final = 1000
 """Entries that are read at once."""
-
-_quote = json.encoder.encode_basestring
-
-
-@dataclass(frozen=True, slots=True)
-class KeptReply:
-    """A reply that is given again to who asks again with the same idempotency key."""
-
-    content_type: str
-    body: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Execution:
-    """One execution, to be written down.
-
-    Parameters
-    ----------
-    id : str
-        Unique: an execution is in the ledger once, however often it is appended.
-    at : float
-        When it ended, in seconds since 1970, UTC.
-    client : str
-        Who asked.
-    task : str
-        The listing's id, or the image as it was asked for.
-    image, image_id : str
-        As it was asked for, and the engine's id of it.
-    developer : str
-        Empty: nobody is owed anything.
-    fee : Decimal
-        When the request came.
-    input_sha256, output_sha256 : str
-        Of the bytes that the task got and replied; the second is empty where it failed.
-    seconds, cpus, memory, gpus, sgx
-        How long it took, and what it was allowed: cores, bytes, whole GPUs, the enclave.
-    error : str
-        The kind of its failure; empty: it succeeded.
-    key, request : str
-        The idempotency key, if there was one, and the SHA-256 of what was asked for with it.
-    reply : KeptReply or None
-        To be kept for that key.
-    """
-
-    id: str
-    at: float
-    client: str
-    task: str
-    image: str
-    image_id: str = ""
-    developer: str = ""
-    fee: Decimal = Decimal(0)
-    input_sha256: str = ""
-    output_sha256: str = ""
-    seconds: float = 0.0
-    cpus: float = 0.0
-    memory: int = 0
-    gpus: int = 0
-    sgx: bool = False
-    error: str = ""
-    key: str = ""
-    request: str = ""
-    reply: KeptReply | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One line of the ledger; all numbers whole: millionths, microseconds, thousandths of cores.
-
-    Parameters
-    ----------
-    seq : int
-        From 1 on, without a gap.
-    owed : int
-        The fee if it succeeded, 0 otherwise, and for what was billed before.
-    repeats : int
-        The entry under which the same idempotency key was billed; 0: none.
-    host : str
-        The id of the key that signed it.
-    previous, hash : str
-        SHA-256, of the entry before and of this one.
-    """
-
-    seq: int
-    id: str
-    at: int
-    client: str
-    task: str
-    image: str
-    image_id: str
-    developer: str
-    fee: int
-    owed: int
-    input_sha256: str
-    output_sha256: str
-    microseconds: int
-    millicpus: int
-    memory: int
-    gpus: int
-    sgx: int
-    success: int
-    error: str
-    repeats: int
-    host: str
-    previous: str
-    hash: str = ""
-    signature: str = ""
-
-    @property
-    def body(self) -> bytes:
-        """What is hashed and signed."""
-        return _body(self.row())
-
-    def row(self) -> tuple[Any, ...]:
-        """Its columns, in order."""
-        return _columns(self)
-
-    @property
-    def receipt(self) -> str:
-        """The receipt that belongs to it."""
-        return receipts.receipt_text(self.host, self.body, self.signature)
-
-    def facts(self) -> dict[str, Any]:
-        """What it says, for people and programs: money as text."""
-        facts: dict[str, Any] = json.loads(self.body)
-        return facts | {"hash": self.hash}
-
-
-_columns: Final[Callable[[Entry], tuple[Any, ...]]] = attrgetter(*_COLUMNS.split(", "))
-
-
-def _body(row: Sequence[Any]) -> bytes:
-    """Write what an entry says, from its columns.
-
-    JSON Canonicalization Scheme (RFC 8785), by hand: it is written for every call, and a third of
-    the time that the encoder takes.
-    """
-    (seq, ident, at, client, task, image, image_id, developer, fee, owed, taken, given, micros,
-     millicpus, memory, gpus, sgx, success, error, repeats, host, previous, *_) = row  # fmt: skip
-    return (
-        f'{{"at":{at},"client":{_quote(client)},"developer":{_quote(developer)},'
-        f'"error":{_quote(error)},"fee":"{fee_text(fee)}","gpus":{gpus},"host":{_quote(host)},'
-        f'"id":{_quote(ident)},"image":{_quote(image)},"image_id":{_quote(image_id)},'
-        f'"input_sha256":{_quote(taken)},"memory":{memory},"microseconds":{micros},'
-        f'"millicpus":{millicpus},"output_sha256":{_quote(given)},"owed":"{fee_text(owed)}",'
-        f'"previous":{_quote(previous)},"repeats":{repeats},"seq":{seq},'
-        f'"sgx":{_truth(sgx)},"success":{_truth(success)},"task":{_quote(task)},"v":1}}'
-    ).encode()
-
-
-def _truth(value: int) -> str:
-    return "true" if value == 1 else "false" if value == 0 else str(value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,20 +129,31 @@ class Ledger:
         with self._database.begin(wait=wait) as transaction:
             head = self._read_head(transaction)
             known = self._already(transaction, executions) if head != self._last else {}
-            entries: list[Entry] = []
-            new: list[tuple[Any, ...]] = []
+            new: list[Entry] = []
             for execution in executions:
-                if (entry := known.get(execution.id)) is None:
+                if execution.id not in known:
                     entry = self._entry(execution, head, _billed(transaction, execution))
                     head = (entry.seq, entry.hash)
                     known[entry.id] = entry
-                    new.append(entry.row())
+                    new.append(entry)
                     _use_up(transaction, execution, entry)
-                entries.append(entry)
             if new:
-                transaction.write(_INSERT, new)
+                new = self._signed(new)
+                known |= {entry.id: entry for entry in new}
+                transaction.write(_INSERT, [entry.row() for entry in new])
         self._last, self._own = head, True
-        return entries
+        return [known[execution.id] for execution in executions]
+
+    def _signed(self, entries: list[Entry]) -> list[Entry]:
+        """Sign entries that follow each other."""
+        assert self._key is not None
+        if len(entries) == 1:
+            return [replace(one, signature=receipts.sign(self._key, one.body)) for one in entries]
+        first = entries[0].seq
+        hashes = [entry.hash for entry in entries]
+        signature, proof = receipts.sign_group(self._key, first, hashes)
+        signature = f"{first}-{entries[-1].seq}.{signature}"
+        return [replace(entry, signature=signature, proof=proof) for entry in entries]
 
     def _append_quickly(self, database: Sqlite, execution: Execution) -> Entry | None:
         """Append after the last entry that we know; None if somebody else has, or there is a key.
@@ -310,7 +162,7 @@ class Ledger:
         """
         if execution.key:
             return None
-        entry = self._entry(execution, self._last, 0)
+        (entry,) = self._signed([self._entry(execution, self._last, 0)])
         try:
             database.insert(_INSERT, entry.row())
         except Conflict:
@@ -341,7 +193,7 @@ class Ledger:
         """Find those that a commit of which we heard no more has written after what we knew."""
         wanted = {one.id for one in some}
         rows = transaction.read(f"{_SELECT} WHERE seq > ? ORDER BY seq", (self._last[0],))
-        return {row[1]: Entry(*row) for row in rows if row[1] in wanted}
+        return {row[1]: self._proven(Entry(*row)) for row in rows if row[1] in wanted}
 
     def _entry(self, execution: Execution, head: tuple[int, str], repeats: int) -> Entry:
         key = self._key
@@ -373,8 +225,7 @@ class Ledger:
             key.kid,
             head[1],
         )
-        body = _body(row)
-        return Entry(*row, hashlib.sha256(body).hexdigest(), receipts.sign(key, body))
+        return Entry(*row, hashlib.sha256(body_of(row)).hexdigest())
 
     # Reading.
 
@@ -440,7 +291,18 @@ class Ledger:
     def get(self, seq: int) -> Entry | None:
         """Return one entry; None if there is none of that number."""
         rows = self._database.read(f"{_SELECT} WHERE seq = ?", (seq,))
-        return Entry(*rows[0]) if rows else None
+        return self._proven(Entry(*rows[0])) if rows else None
+
+    def _proven(self, entry: Entry) -> Entry:
+        """Add what the signature of an entry that was signed with others is of."""
+        if (group := entry.group) is None:
+            return entry
+        first, last, signature = group
+        rows = self._database.read(
+            "SELECT hash FROM lading_ledger WHERE seq BETWEEN ? AND ? ORDER BY seq", (first, last)
+        )
+        hashes = [row[0] for row in rows]
+        return replace(entry, proof=receipts.group_text(entry.host, first, hashes, signature))
 
     # Idempotency keys.
 

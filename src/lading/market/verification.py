@@ -13,8 +13,9 @@ from typing import Final
 from lading.errors import InputError, LadingError
 from lading.market import receipts
 from lading.market.database import Database
+from lading.market.entries import NOTHING, Entry
 from lading.market.keys import PublicKey, decoded
-from lading.market.ledger import NOTHING, Entry, Ledger
+from lading.market.ledger import Ledger
 
 __all__ = ["Report", "verify"]
 
@@ -107,6 +108,7 @@ def _walk(ledger: Ledger, keys: _Keys, report: Report, wanted: set[int]) -> dict
     found: dict[int, str] = {}
     signed: Counter[str] = Counter()
     earlier = 0
+    signatures = _Signatures(keys, report)
     expected, previous, at = 1, NOTHING, 0
     for entry in ledger.entries():
         if entry.seq != expected:
@@ -117,8 +119,8 @@ def _walk(ledger: Ledger, keys: _Keys, report: Report, wanted: set[int]) -> dict
         digest = hashlib.sha256(entry.body).hexdigest()
         if digest != entry.hash:
             report.add(f"entry {entry.seq} was changed: its hash is of something else")
-        elif (why := keys.refuses(entry)) is not None:
-            report.add(f"entry {entry.seq}: {why}")
+        else:
+            signatures.check(entry)
         if entry.seq in wanted:
             found[entry.seq] = digest
         earlier += entry.at < at
@@ -126,6 +128,7 @@ def _walk(ledger: Ledger, keys: _Keys, report: Report, wanted: set[int]) -> dict
         report.entries += 1
         expected, previous, at = entry.seq + 1, entry.hash, entry.at
         report.seq, report.hash = entry.seq, entry.hash
+    signatures.end()
     report.signed = dict(signed)
     if earlier:
         report.notes.append(
@@ -133,6 +136,34 @@ def _walk(ledger: Ledger, keys: _Keys, report: Report, wanted: set[int]) -> dict
             "one was set back"
         )
     return found
+
+
+class _Signatures:
+    """Checks the signatures of entries in their order, those that were signed together at once."""
+
+    def __init__(self, keys: _Keys, report: Report) -> None:
+        self._keys = keys
+        self._report = report
+        self._group: list[Entry] = []
+
+    def check(self, entry: Entry) -> None:
+        if self._group and entry.signature != self._group[0].signature:
+            self.end()
+        if entry.group is not None:
+            self._group.append(entry)
+        elif (why := self._keys.refuses(entry)) is not None:
+            self._report.add(f"entry {entry.seq}: {why}")
+
+    def end(self) -> None:
+        """Check the group that is complete now."""
+        some, self._group = self._group, []
+        if some and (why := self._keys.refuses_group(some)) is not None:
+            name = (
+                f"entry {some[0].seq}"
+                if len(some) == 1
+                else (f"entries {some[0].seq} to {some[-1].seq}")
+            )
+            self._report.add(f"{name}: {why}")
 
 
 class _Keys:
@@ -173,6 +204,26 @@ class _Keys:
             return "its signature is none"
         if not key.verifies(receipts.signed_bytes(entry.host, entry.body), signature):
             return f"its signature is not of key {entry.host}: it was changed"
+        return self._ended(key, entry)
+
+    def refuses_group(self, some: list[Entry]) -> str | None:
+        """Say why the signature of entries that were signed together does not hold."""
+        host, group = some[0].host, some[0].group
+        assert group is not None
+        first, last, signature = group
+        if [entry.seq for entry in some] != list(range(first, last + 1)):
+            return f"signed together with all of {first} to {last}, some of which are missing"
+        key = self.find(host)
+        if key is None:
+            return f"signed by key {host}, which nobody knows"
+        hashes = [entry.hash for entry in some]
+        if any(entry.host != host for entry in some) or not receipts.group_holds(
+            key, first, hashes, signature
+        ):
+            return f"their signature is not of key {host}: one was changed"
+        return next((why for entry in some if (why := self._ended(key, entry))), None)
+
+    def _ended(self, key: PublicKey, entry: Entry) -> str | None:
         if not key.was_valid(entry.at / 1e6):
             moment = datetime.fromtimestamp(key.until or 0, UTC).isoformat(timespec="seconds")
             return f"key {entry.host} signed only until {moment}"
