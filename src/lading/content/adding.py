@@ -3,8 +3,8 @@
 Nothing is kept in memory but the links of the folders on the way to the file that is being read.
 
 A folder with very many entries is spread over several blocks ("sharded") by nodes, each kind from
-another size on: JavaScript nodes from 1,000 entries (if their settings say so), Kubo from 256 KiB of
-names and addresses, or of the block. So it has no one CID, and it is refused here.
+another size on: JavaScript nodes from 1,000 entries (if their settings say so), Kubo from 256 KiB
+of names and addresses, or of the block. So it has no one CID, and it is refused here.
 """
 
 from __future__ import annotations

@@ -92,10 +92,11 @@ async def write_layout(
         finally:  # The writer finds the end of the pipe, whatever happened here.
             os.close(giving)
             await to_the_end(_ended(writing))
-        digest = writing.result()
-        await asyncio.to_thread(temporary.rename, target)
-    except OSError as error:
-        raise ContentError(f"{target} can't be written: {error.strerror}") from None
+        try:
+            digest = writing.result()
+            await asyncio.to_thread(temporary.rename, target)
+        except OSError as error:
+            raise ContentError(f"{target} can't be written: {error.strerror}") from None
     finally:
         await to_the_end(asyncio.to_thread(shutil.rmtree, temporary, ignore_errors=True))
     return digest
@@ -128,8 +129,8 @@ async def _ended(work: asyncio.Task[str]) -> None:
 def _write(pipe: int, folder: Path, annotations: dict[str, str]) -> str:
     import tarfile  # noqa: PLC0415 - 10 ms
 
-    writer = _Writer(folder)
     with os.fdopen(pipe, "rb", buffering=_PIECE) as stream:
+        writer = _Writer(folder)
         try:
             with tarfile.open(fileobj=stream, mode="r|", bufsize=_PIECE) as tar:
                 for member in tar:
@@ -215,12 +216,12 @@ class _Writer:
             raise ContentRefused(f"the image's archive is broken: {error}") from None
 
     def _digest(self, name: str) -> str:
-        name = posixpath.normpath(name)
+        path = posixpath.normpath(name)
         for _ in range(len(self._links) + 1):
-            if name in self._files:
-                return self._files[name]
-            name = self._links.get(name, "")
-        raise ContentRefused(f"the image's archive lacks {name or 'a layer'}, or is cut off")
+            if path in self._files:
+                return self._files[path]
+            path = self._links.get(path, "")
+        raise ContentRefused(f"the image's archive lacks {name}, or is cut off")
 
     def _descriptor(self, kind: str, digest: str) -> dict[str, Any]:
         size = (self._blobs / digest).stat().st_size

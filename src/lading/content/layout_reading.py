@@ -189,7 +189,7 @@ def _read(path: Path, limit: int) -> bytes:
 
 def _blob(folder: Path, digest: str, size: int) -> Generator[bytes]:
     path = folder / "blobs" / "sha256" / digest
-    if not path.is_file():
+    if path.is_symlink() or not path.is_file():
         raise ContentRefused(f"{folder}: part sha256:{digest} of the image is missing")
     got, computed = 0, hashlib.sha256()
     with _opened(path) as file:
