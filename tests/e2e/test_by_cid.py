@@ -329,6 +329,26 @@ async def test_steps_have_no_network_unless_the_operator_allows_it(
         assert (await ask(online, cid, "built")).body == b"built"
 
 
+async def test_nor_does_the_engine_fetch_for_them(
+    start: Start, folder: Path, probe: str, node: StagedNode, engine_host: str
+) -> None:
+    came = asyncio.Event()
+
+    async def arrived(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        came.set()
+        writer.close()
+
+    async with await asyncio.start_server(arrived, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        (folder / "Dockerfile").write_text(f"FROM {probe}\nADD http://127.0.0.1:{port}/x /x\n")
+        executor = await start("--ipfs-api", node.api)
+        answer = await ask(executor, await node.add(folder))
+        assert (answer.status, answer.json()["title"]) == (501, "NotSupported")
+        assert f"Dockerfile:2: ADD http://127.0.0.1:{port}/x" in answer.json()["detail"]
+        assert not came.is_set()
+    assert left(executor) == []
+
+
 async def _close(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     writer.close()
 

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 
 from lading.contracts.meca.addresses import cid_of, image_name, short_name
 from lading.contracts.meca.folder import RECIPE, TaskFolder, read_folder
+from lading.contracts.meca.offline import reaches_out
 from lading.contracts.meca.request import TaskLimits, read_limits
 from lading.engine.shield import to_the_end
 from lading.errors import (
@@ -62,6 +63,7 @@ CONFIG_LABEL = "lading.config"
 """Label that holds what the task's config.json says."""
 
 _FOLDER = "fetched"
+_MOST_RECIPE = 1 << 20
 _FETCHES, _BUILDS = 8, 2
 """How many tasks are fetched, and how many are built, at the same time."""
 
@@ -131,6 +133,8 @@ async def into_image(
     ------
     ContentRefused
         It is no task, or one with a file that can't be used.
+    NotSupported
+        There is to be no network, and the Dockerfile has the engine itself fetch something.
     BuildFailed
         Names the step, and ends with its last lines.
     """
@@ -140,7 +144,7 @@ async def into_image(
         image = await engine.load(read_layout(folder))
         await engine.tag(image.id, image_name(cid))
     else:
-        task = await asyncio.to_thread(_read, folder, cid)
+        task = await asyncio.to_thread(_read, folder, cid, network=network)
         image = await engine.build(
             Context(folder),
             image_name(cid),
@@ -153,11 +157,20 @@ async def into_image(
     return await engine.image(image_name(cid))
 
 
-def _read(folder: Path, cid: Cid) -> TaskFolder:
+def _read(folder: Path, cid: Cid, *, network: bool) -> TaskFolder:
     if not folder.is_dir() or not (folder / RECIPE).is_file():
         raise ContentRefused(
             f"{cid} is no task: it has no {RECIPE}, and is no OCI image layout",
             fix="give the CID of the task's folder, as `lading push --to ipfs://` prints it",
+        )
+    with (folder / RECIPE).open("rb") as file:
+        recipe = file.read(_MOST_RECIPE + 1)
+    if len(recipe) > _MOST_RECIPE:
+        raise ContentRefused(f"the {RECIPE} of task {cid} has more than {_MOST_RECIPE} bytes")
+    if not network and (what := reaches_out(recipe.decode("utf-8", "replace"))):
+        raise NotSupported(
+            f"task {cid} can't be built without a network: {what}",
+            fix="put what is fetched into the folder, or publish its image, too",
         )
     try:
         return read_folder(folder)
