@@ -9,18 +9,21 @@ import re
 from collections import deque
 from typing import Any
 
-from lading.engine.buildkit_trace import Trace, read_trace
+from lading.engine.buildkit_trace import Trace, VertexLog, read_trace
 from lading.engine.docker_streams import pull_status
 from lading.engine.spec import PullStatus
 
 __all__ = ["BuildStory"]
 
 _LAST_LINES = 20
+_LONGEST_LINE = 1 << 16
+"""Characters that are waited for until a line ends."""
 _INTERNAL = ("[internal]", "copy /context /")
 """Steps that nobody wrote: those of a context that came as an archive."""
 _BASE = re.compile(r"(?:\[internal\] load metadata|resolve image config) for (\S+)")
 _STEP = re.compile(r"step \d+(?:/\d+)?\s?: ", re.IGNORECASE)
 _STAGE = re.compile(r"^\[\d+/\d+\] (?=STEP )")
+_OWN_WORDS = re.compile(r"\s*---> |Removing intermediate container ")
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _ENDED = re.compile(r"(?:exit code|exit status|non-zero code):? (\d+)$")
 _TRACE = "moby.buildkit.trace"
@@ -35,6 +38,7 @@ class BuildStory:
         self._names: dict[str, str] = {}
         self._told: set[str] = set()
         self._tails: dict[str, deque[str]] = {}
+        self._rests: dict[str, str] = {}
         self._failed: tuple[str, str] | None = None  # the vertex and its error
 
     def feed(self, value: dict[str, Any]) -> list[PullStatus]:
@@ -52,7 +56,7 @@ class BuildStory:
                 if _STEP.match(_STAGE.sub("", line)):
                     self._step = _STAGE.sub("", line)
                     self._tail.clear()
-                else:
+                elif not _OWN_WORDS.match(line):
                     self._tail.append(line)
         return [status]
 
@@ -74,7 +78,8 @@ class BuildStory:
         if self._failed is not None:
             vertex, error = self._failed
             step, words = self._names.get(vertex, ""), error or words
-            tail = self._tails.get(vertex, deque())
+            tail = self._tails.get(vertex, deque(maxlen=_LAST_LINES))
+            tail.extend(_lines(self._rests.pop(vertex, "")))
         words = words.strip()
         if code := _ENDED.search(words):
             words = f"exit code {code[1]}"  # the rest of it only says again which step
@@ -100,11 +105,20 @@ class BuildStory:
             if part.total and not self._names.get(part.vertex, _INTERNAL[0]).startswith(_INTERNAL)
         ]
         for log in trace.logs:
-            tail = self._tails.setdefault(log.vertex, deque(maxlen=_LAST_LINES))
-            lines = _lines(log.data.decode(errors="replace"))
-            tail.extend(lines)
-            told += [PullStatus(text=line) for line in lines]
+            told += [PullStatus(text=line) for line in self._written(log)]
         return told
+
+    def _written(self, log: VertexLog) -> list[str]:
+        """Take what a step wrote, cut anywhere, and give the lines that are whole now."""
+        text = self._rests.pop(log.vertex, "") + log.data.decode(errors="replace")
+        whole, _, rest = text.rpartition("\n")
+        if len(rest) > _LONGEST_LINE:
+            whole, rest = text, ""
+        if rest:
+            self._rests[log.vertex] = rest
+        lines = _lines(whole)
+        self._tails.setdefault(log.vertex, deque(maxlen=_LAST_LINES)).extend(lines)
+        return lines
 
 
 def _lines(text: str) -> list[str]:
