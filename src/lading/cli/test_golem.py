@@ -17,7 +17,7 @@ from lading.cli.run_processing import files
 from lading.cli.test_shown import line, ways_out, without_log
 from lading.contracts.golem.trial import OUTPUTS, judged, leave_nothing, read_example
 from lading.engine.shield import to_the_end
-from lading.errors import InputError, OutputDiffers
+from lading.errors import GolemTaskFailed, InputError, OutputDiffers
 from lading.folders.examples import replace_tree
 from lading.settings import environment
 from lading.units import format_bytes, format_seconds
@@ -87,9 +87,13 @@ def _assignment(order: Ordered, output: Path) -> Assignment:
 async def _run(order: Ordered, assignment: Assignment) -> TaskOutcome:
     build_args = pairs("--build-arg", "KEY=VALUE", order.options.build_arg)
     folder = order.folder if order.own.image is None else None
-    outcome, _ = await drive(
-        assignment, order.engine, order.options.pull, folder, build_args, ending=_forgotten
-    )
+    try:
+        outcome, _ = await drive(
+            assignment, order.engine, order.options.pull, folder, build_args, ending=_forgotten
+        )
+    except GolemTaskFailed as error:
+        error.fix = "see what is wrong with it: a trial tries nothing twice"
+        raise
     return outcome
 
 

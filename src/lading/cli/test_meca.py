@@ -305,7 +305,7 @@ def _as_json(folder: TaskFolder, job: Job, trial: Trial, judge: Judge, log: str)
                 "passed": call.passed,
                 "bytes": len(call.reply.body) if call.reply is not None else None,
                 "content_type": call.reply.content_type if call.reply is not None else "",
-                "error": call.error.message if call.error is not None else "",
+                "error": call.words,
             }
             for number, one in enumerate(trial.rounds, 1)
             for call in one

@@ -20,7 +20,7 @@ from lading.units import format_bytes, format_seconds, to_mebibytes
 if TYPE_CHECKING:
     from lading.cli.test import Ordered
     from lading.contracts.processing.instances import Offered
-    from lading.contracts.processing.task import Task
+    from lading.contracts.processing.task import IOVolume, Task
     from lading.contracts.processing.trial import Trial
     from lading.engine import Engine, ImageInfo
     from lading.run.ownership import Owner
@@ -71,7 +71,19 @@ def _task(order: Ordered, example: Example) -> Task:
     task, warnings = read_task(example.task, environment=environment())
     for warning in warnings:
         printing.warn(warning)
-    return task.model_copy(update={"image": tag})
+    # What else it takes is named as it is when the task is run from its folder.
+    inputs = [_from(order.folder.absolute(), volume) for volume in task.inputs]
+    return task.model_copy(update={"image": tag, "inputs": inputs})
+
+
+def _from(folder: Path, volume: IOVolume) -> IOVolume:
+    from lading.contracts.processing.task import HostPathVolume  # noqa: PLC0415
+
+    source = volume.volume_source
+    if not isinstance(source, HostPathVolume):
+        return volume
+    path = HostPathVolume(host_path=str(folder / source.host_path))
+    return volume.model_copy(update={"volume_source": path})
 
 
 async def _run(

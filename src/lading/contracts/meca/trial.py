@@ -37,12 +37,15 @@ class Call:
         None where there is no reply.
     error : LadingError or None
         Why there is none.
+    words : str
+        Its message.
     """
 
     seconds: float
     reply: TaskReply | None = None
     comparison: Comparison | None = None
     error: LadingError | None = None
+    words: str = ""
 
     @property
     def passed(self) -> bool:
@@ -192,7 +195,7 @@ async def _call(task: Started, judge: Judge) -> Call:
     try:
         reply, seconds = await task.call()
     except LadingError as error:
-        return Call(loop.time() - began, error=error)
+        return Call(loop.time() - began, error=error, words=error.message)
     return Call(seconds, reply, await asyncio.to_thread(judge, reply.body))
 
 
