@@ -136,16 +136,17 @@ async def _wish(engine: Engine, order: Ordered, folder: TaskFolder) -> Wish:
 
 
 def _show(order: Ordered, folder: TaskFolder, found: Sizing) -> None:
+    from lading.contracts.meca.sizing import in_cores  # noqa: PLC0415
+
     base, now = found.base, found.declared
     line("memory", f"{format_bytes(found.memory)}: the least that passed is "
          f"{format_bytes(found.smallest_memory)}, and {order.own.margin:g} % of margin; declared "
          f"are {format_bytes(now.memory)}")  # fmt: skip
-    line("cores", f"{format_cores(found.cpus)}: with fewer it is more than {order.own.slower:g} "
-         f"times as slow; declared are {format_cores(now.cpus)}")  # fmt: skip
+    line("cores", f"{format_cores(found.cpus)}: the fewest, in tenths, that are not more than "
+         f"{order.own.slower:g} times as slow; declared are {format_cores(now.cpus)}")  # fmt: skip
     line("measured by", f"ready in {format_seconds(base.start_seconds)}, answered in "
          f"{format_seconds(base.call_seconds)}, memory {format_bytes(base.memory_peak)} with page "
-         f"cache, under {format_bytes(base.limits.memory)} and {format_cores(base.limits.cpus)} "
-         "cores")  # fmt: skip
+         f"cache, under {format_bytes(base.limits.memory)} and {in_cores(base.limits.cpus)}")  # fmt: skip
     line("runs", str(len(found.probes)))
     for note in found.notes:
         line("note", note)

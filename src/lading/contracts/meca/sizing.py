@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from lading.run.ownership import Owner
     from lading.run.records import Records
 
-__all__ = ["Allowed", "Probe", "Sizing", "Wish", "find_limits", "in_containers"]
+__all__ = ["Allowed", "Probe", "Sizing", "Wish", "find_limits", "in_containers", "in_cores"]
 
 _GROWTH = 4
 _GROWN = 3
@@ -109,7 +109,7 @@ class Probe:
 
     def __str__(self) -> str:
         """Tell of it in a line."""
-        where = f"{format_bytes(self.limits.memory)}, {_cores(self.limits.cpus)}"
+        where = f"{format_bytes(self.limits.memory)}, {in_cores(self.limits.cpus)}"
         if self.error is not None:
             return f"{where}: failed, {self.error.message}"
         seconds = self.start_seconds, self.call_seconds
@@ -200,7 +200,7 @@ class _Search:
             if probe is not first and not isinstance(probe.error, OutputDiffers):
                 probe.error.message = (
                     f"it fails under all limits up to {format_bytes(probe.limits.memory)} and "
-                    f"{_cores(probe.limits.cpus)}: {probe.error.message}"
+                    f"{in_cores(probe.limits.cpus)}: {probe.error.message}"
                 )
             probe.error.fix = "see its log, and make it pass `lading test` first"
             if isinstance(probe.error, OutOfMemory):
@@ -321,8 +321,9 @@ class _Search:
         return max(math.ceil(memory / MIB) * MIB, MIN_MEMORY)
 
 
-def _cores(cpus: float) -> str:
-    return f"{format_cores(cpus)} core{'' if cpus == 1 else 's'}"
+def in_cores(cpus: float) -> str:
+    """Write a number of cores for a person: ``1 core``."""
+    return f"{formatin_cores(cpus)} core{'' if cpus == 1 else 's'}"
 
 
 def in_containers(
