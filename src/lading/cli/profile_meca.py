@@ -144,9 +144,10 @@ def _show(order: Ordered, folder: TaskFolder, found: Sizing) -> None:
          f"are {format_bytes(now.memory)}")  # fmt: skip
     line("cores", f"{format_cores(found.cpus)}: the fewest, in tenths, that are not more than "
          f"{order.own.slower:g} times as slow; declared are {format_cores(now.cpus)}")  # fmt: skip
+    limits = f"{format_bytes(base.limits.memory)} and {in_cores(base.limits.cpus)}"
     line("measured by", f"ready in {format_seconds(base.start_seconds)}, answered in "
          f"{format_seconds(base.call_seconds)}, memory {format_bytes(base.memory_peak)} with page "
-         f"cache, under {format_bytes(base.limits.memory)} and {in_cores(base.limits.cpus)}")  # fmt: skip
+         f"cache, under {limits}")  # fmt: skip
     line("runs", str(len(found.probes)))
     for note in found.notes:
         line("note", note)

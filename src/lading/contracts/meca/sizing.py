@@ -323,7 +323,7 @@ class _Search:
 
 def in_cores(cpus: float) -> str:
     """Write a number of cores for a person: ``1 core``."""
-    return f"{formatin_cores(cpus)} core{'' if cpus == 1 else 's'}"
+    return f"{format_cores(cpus)} core{'' if cpus == 1 else 's'}"
 
 
 def in_containers(
