@@ -102,7 +102,7 @@ SECRET_IN_FOLDER = Rule(
     ERROR,
     "A private key, a token of known shape, or a file that is known to hold secrets.",
     "a published folder is public, for ever",
-    "take it away, and revoke it if it was ever published; is it none: --ignore secret-in-folder",
+    "take it away, and revoke what was ever published; --ignore secret-in-folder if it is none",
 )
 SECRET_LIKELY = Rule(
     "secret-likely",
