@@ -34,11 +34,15 @@ BUILT = [
     "lading-task/sgx-task:dev",
 ]
 
+BY_ADDRESS = ["letters", "by-cid"]
+"""Tasks that pages run by their CIDs."""
+
 NOT_EXECUTED = {
     "not executed: tests/e2e/test_container_launch.py does",
     "not executed: needs a GPU",
     "not executed: needs SGX",
     "not executed: needs a private registry",
+    "not executed: tests/e2e/test_publish.py does",
 }
 """Nothing else may be left out."""
 NEEDS_WORDS = {"first-host", "micro-vms"}
@@ -66,8 +70,9 @@ def terminal(engine_host: str, tmp_path: Path, request: pytest.FixtureRequest) -
         env["PYTEST_DEBUG_TEMPROOT"] = str(tmp_path)  # pytest keeps what its tests wrote
         with shell(ROOT, tmp_path, env) as opened:
             yield opened
-        for image in built_by_address(engine_host, "letters"):
-            call(engine_host, "DELETE", f"/images/{image}?force=true")
+        for task in BY_ADDRESS:
+            for image in built_by_address(engine_host, task):
+                call(engine_host, "DELETE", f"/images/{image}?force=true")
 
 
 def built_by_address(engine_host: str, task: str) -> list[str]:

@@ -16,7 +16,7 @@ from urllib.parse import quote
 import pytest
 from tests.e2e.conftest import Start, both_engines
 from tests.support import engines, ipfs
-from tests.support.command_line import Cli, Done, failed
+from tests.support.command_line import Cli, Done, documented, failed
 from tests.support.docker_registry import docker_registry, log_in
 from tests.support.printed import ROOT
 
@@ -161,6 +161,7 @@ async def test_a_folder_and_its_image_each_with_a_cid(
     )
     assert value["cid"] == str((await asyncio.to_thread(add_path, folder)).cid)
     assert value["listing"]["id"] == value["cid"]
+    assert set(value) == documented("push") - {"image", "image_id"}
     for_image = Cid.parse(value["image_address"])
     forget_cid(forget, for_image)
     (listing,) = await shown(me, "tasks", "list")
@@ -255,6 +256,8 @@ async def test_an_image_at_a_registry(
         )
         digest, _ = await asyncio.to_thread(registry.manifest, f"tasks/{test_id}", "1")
         assert (value["digest"], value["image"]) == (digest, ref)
+        assert set(value) == {"address", "digest", "image", "image_id", "listing"}
+        assert documented("pull") == {"address", "folder", "image", "image_id", "digests"}
         assert value["address"] == f"{registry.host}/tasks/{test_id}@{digest}"
         (listing,) = await shown(me, "tasks", "list")
         assert (listing["image"], listing["digest"]) == (ref, digest)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from tests.e2e.conftest import Start
-from tests.support.command_line import Cli, Done, failed
+from tests.support.command_line import Cli, Done, documented, failed
 
 
 @pytest.fixture
@@ -40,6 +40,7 @@ async def test_a_reply_comes_from_there(start: Start, probe: str, on: Cli) -> No
     )
     assert (shown["reply"], shown["start"], shown["executor"]) == ("x", "cold", url)
     assert shown["container"].startswith("mecanywhere_lading-test-probe_1_")
+    assert set(shown) == documented("run", "a task elsewhere") - {"reply_base64"}
 
 
 async def test_limits_and_times_are_sent(start: Start, probe: str, on: Cli) -> None:
