@@ -168,7 +168,7 @@ def test_whoever_signs_with_another_key_is_not_trusted(
     rechained(market, 5)
     changed = market.ledger.get(5)
     assert changed is not None
-    signature = receipts.sign(forger, changed.body)
+    signature, _ = receipts.sign(forger, changed.body)
     change(market, "UPDATE lading_ledger SET signature = ? WHERE seq = ?", signature, 5)
     report = verify(market.database, public_keys(state))
     assert f"entry 5: it is signed by key {forger.kid}, which nobody knows" in report.problems

@@ -252,13 +252,7 @@ class Catalogue:
         return self._change(name, fee=checked_fee(fee))
 
     def retire(self, name: str) -> Listing:
-        """Offer a task no longer; the ledger keeps what is owed.
-
-        Raises
-        ------
-        RecordNotFound
-            There is no such listing, or more than one.
-        """
+        """Offer a task no longer; the ledger keeps what is owed. Raises as :meth:`set_fee`."""
         return self._change(name, state=State.RETIRED)
 
     def _change(self, name: str, **fields: Any) -> Listing:
@@ -296,7 +290,8 @@ class Catalogue:
             (listing_id,),
         )
         return [
-            Change(at / 1e6, *two, from_millionths(fee), State(now)) for at, *two, fee, now in rows
+            Change(at / 1e6, digest, who, from_millionths(fee), State(state))
+            for at, digest, who, fee, state in rows
         ]
 
     def version(self) -> int:

@@ -10,7 +10,6 @@ from operator import attrgetter
 from typing import Any, Final
 
 from lading.market import receipts
-from lading.market.keys import encoded
 from lading.market.money import fee_text
 
 __all__ = ["COLUMNS", "NOTHING", "Entry", "Execution", "KeptReply", "body_of"]
@@ -104,8 +103,8 @@ class Entry:
         SHA-256, of the entry before and of this one.
     signature : str
         Of this entry alone; or ``FIRST-LAST.`` and the one of these entries together.
-    proof : str
-        What the signature of several is of, where it is known.
+    told : str
+        Its receipt, where that is known.
     """
 
     seq: int
@@ -132,7 +131,7 @@ class Entry:
     previous: str
     hash: str = ""
     signature: str = ""
-    proof: str = field(default="", compare=False)
+    told: str = field(default="", compare=False)
 
     @property
     def body(self) -> bytes:
@@ -161,8 +160,8 @@ class Entry:
         ValueError
             It was signed with others, which are not known here.
         """
-        if self.proof:
-            return f"{self.proof}~{encoded(self.body)}"
+        if self.told:
+            return self.told
         if self.group is not None:
             raise ValueError(f"entry {self.seq} was signed with others")
         return receipts.receipt_text(self.host, self.body, self.signature)

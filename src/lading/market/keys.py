@@ -38,13 +38,15 @@ __all__ = [
 
 _FILE = "host-key.json"
 _OLD = "host-keys-old.json"
+_TO_URL = bytes.maketrans(b"+/", b"-_")
 _LEEWAY = 300.0
 """Seconds by which the clocks of two machines may differ."""
 
 
 def encoded(data: bytes) -> str:
     """Write bytes as base64url without padding (RFC 7515, section 2)."""
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode("ascii")
+    text = binascii.b2a_base64(data, newline=False)
+    return text.translate(_TO_URL).rstrip(b"=").decode("ascii")
 
 
 def decoded(text: str) -> bytes:

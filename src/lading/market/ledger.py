@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 from lading.errors import InputError, MarketUnavailable, RecordForged
 from lading.market import receipts
@@ -31,6 +31,7 @@ _INSERT: Final = (
     f"VALUES ({', '.join('?' * len(COLUMNS.split(', ')))})"
 )
 _SELECT: Final = f"SELECT {COLUMNS} FROM lading_ledger"  # noqa: S608
+_REPEATS: Final = COLUMNS.split(", ").index("repeats")
 _PAGE: Final = 1000
 """Entries that are read at once."""
 
@@ -53,6 +54,14 @@ class Sum:
     successes: int
     seconds: float
     owed: Decimal
+
+
+class _Draft(NamedTuple):
+    """An entry before it is signed: its columns up to the hash, what it says, and the hash."""
+
+    row: tuple[Any, ...]
+    body: bytes
+    hash: str
 
 
 @lru_cache(maxsize=256)
@@ -129,31 +138,34 @@ class Ledger:
         with self._database.begin(wait=wait) as transaction:
             head = self._read_head(transaction)
             known = self._already(transaction, executions) if head != self._last else {}
-            new: list[Entry] = []
+            new: dict[str, _Draft] = {}
             for execution in executions:
-                if execution.id not in known:
-                    entry = self._entry(execution, head, _billed(transaction, execution))
-                    head = (entry.seq, entry.hash)
-                    known[entry.id] = entry
-                    new.append(entry)
-                    _use_up(transaction, execution, entry)
+                if execution.id not in known and execution.id not in new:
+                    draft = self._draft(execution, head, _billed(transaction, execution))
+                    head = (draft.row[0], draft.hash)
+                    new[execution.id] = draft
+                    _use_up(transaction, execution, draft)
             if new:
-                new = self._signed(new)
-                known |= {entry.id: entry for entry in new}
-                transaction.write(_INSERT, [entry.row() for entry in new])
+                entries = self._signed(list(new.values()))
+                transaction.write(_INSERT, [entry.row() for entry in entries])
+                known |= zip(new, entries, strict=True)
         self._last, self._own = head, True
         return [known[execution.id] for execution in executions]
 
-    def _signed(self, entries: list[Entry]) -> list[Entry]:
-        """Sign entries that follow each other."""
+    def _signed(self, drafts: list[_Draft]) -> list[Entry]:
+        """Sign what follows each other: one alone, several together."""
         assert self._key is not None
-        if len(entries) == 1:
-            return [replace(one, signature=receipts.sign(self._key, one.body)) for one in entries]
-        first = entries[0].seq
-        hashes = [entry.hash for entry in entries]
-        signature, proof = receipts.sign_group(self._key, first, hashes)
-        signature = f"{first}-{entries[-1].seq}.{signature}"
-        return [replace(entry, signature=signature, proof=proof) for entry in entries]
+        if len(drafts) == 1:
+            row, body, digest = drafts[0]
+            signature, told = receipts.sign(self._key, body)
+            return [Entry(*(*row, digest, signature, told))]
+        first, last = drafts[0].row[0], drafts[-1].row[0]
+        signature, proof = receipts.sign_group(self._key, first, [one.hash for one in drafts])
+        signature = f"{first}-{last}.{signature}"
+        return [
+            Entry(*(*row, digest, signature, receipts.disclosing(proof, body)))
+            for row, body, digest in drafts
+        ]
 
     def _append_quickly(self, database: Sqlite, execution: Execution) -> Entry | None:
         """Append after the last entry that we know; None if somebody else has, or there is a key.
@@ -162,7 +174,7 @@ class Ledger:
         """
         if execution.key:
             return None
-        (entry,) = self._signed([self._entry(execution, self._last, 0)])
+        (entry,) = self._signed([self._draft(execution, self._last, 0)])
         try:
             database.insert(_INSERT, entry.row())
         except Conflict:
@@ -195,7 +207,7 @@ class Ledger:
         rows = transaction.read(f"{_SELECT} WHERE seq > ? ORDER BY seq", (self._last[0],))
         return {row[1]: self._proven(Entry(*row)) for row in rows if row[1] in wanted}
 
-    def _entry(self, execution: Execution, head: tuple[int, str], repeats: int) -> Entry:
+    def _draft(self, execution: Execution, head: tuple[int, str], repeats: int) -> _Draft:
         key = self._key
         if key is None:
             raise InputError("key", "a ledger is written to with the host's key")
@@ -225,7 +237,8 @@ class Ledger:
             key.kid,
             head[1],
         )
-        return Entry(*row, hashlib.sha256(body_of(row)).hexdigest())
+        body = body_of(row)
+        return _Draft(row, body, hashlib.sha256(body).hexdigest())
 
     # Reading.
 
@@ -302,7 +315,8 @@ class Ledger:
             "SELECT hash FROM lading_ledger WHERE seq BETWEEN ? AND ? ORDER BY seq", (first, last)
         )
         hashes = [row[0] for row in rows]
-        return replace(entry, proof=receipts.group_text(entry.host, first, hashes, signature))
+        proof = receipts.group_text(entry.host, first, hashes, signature)
+        return replace(entry, told=receipts.disclosing(proof, entry.body))
 
     # Idempotency keys.
 
@@ -397,13 +411,14 @@ def _billed(transaction: Transaction, execution: Execution) -> int:
     return int(rows[0][0]) if rows else 0
 
 
-def _use_up(transaction: Transaction, execution: Execution, entry: Entry) -> None:
+def _use_up(transaction: Transaction, execution: Execution, draft: _Draft) -> None:
     """Note that a key is billed, and keep the reply."""
-    if not execution.key or execution.error or entry.repeats:
+    seq, _, at, client, *_ = draft.row
+    if not execution.key or execution.error or draft.row[_REPEATS]:
         return
-    row = (entry.client, execution.key, execution.request, entry.seq)
+    row = (client, execution.key, execution.request, seq)
     transaction.write("INSERT INTO lading_key_used VALUES (?, ?, ?, ?)", [row])
     if execution.reply is not None:
         body = execution.reply.body
-        kept = (entry.seq, entry.at, execution.reply.content_type, len(body), body)
+        kept = (seq, at, execution.reply.content_type, len(body), body)
         transaction.write("INSERT INTO lading_reply VALUES (?, ?, ?, ?, ?)", [kept])

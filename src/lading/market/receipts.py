@@ -22,6 +22,7 @@ from lading.market.keys import HostKey, PublicKey, decoded, encoded
 
 __all__ = [
     "Receipt",
+    "disclosing",
     "group_holds",
     "group_text",
     "head_holds",
@@ -46,16 +47,28 @@ def _head(kid: str, kind: str = TYPE) -> str:
     return encoded(json.dumps(head, separators=(",", ":")).encode("ascii"))
 
 
-def sign(key: HostKey, body: bytes) -> str:
-    """Sign what an entry says; returns the signature as base64url.
+def sign(key: HostKey, body: bytes) -> tuple[str, str]:
+    """Sign what an entry says.
 
     Parameters
     ----------
     key : HostKey
     body : bytes
-        :attr:`lading.market.ledger.Entry.body`.
+        :attr:`lading.market.entries.Entry.body`.
+
+    Returns
+    -------
+    (str, str)
+        The signature as base64url, and the whole receipt.
     """
-    return encoded(key.sign(f"{_head(key.kid)}.{encoded(body)}".encode("ascii")))
+    message = f"{_head(key.kid)}.{encoded(body)}"
+    signature = encoded(key.sign(message.encode("ascii")))
+    return signature, f"{message}.{signature}"
+
+
+def disclosing(proof: str, body: bytes) -> str:
+    """Put the receipt of one entry of a group together."""
+    return f"{proof}~{encoded(body)}"
 
 
 def receipt_text(kid: str, body: bytes, signature: str) -> str:
