@@ -51,14 +51,16 @@ class BuildStory:
         status = pull_status(value)
         if status is None:
             return []
-        if "stream" in value:
-            for line in _lines(status.text):
-                if _STEP.match(_STAGE.sub("", line)):
-                    self._step = _STAGE.sub("", line)
-                    self._tail.clear()
-                elif not _OWN_WORDS.match(line):
-                    self._tail.append(line)
-        return [status]
+        if "stream" not in value:
+            return [status]
+        lines = _lines(status.text)
+        for line in lines:
+            if _STEP.match(_STAGE.sub("", line)):
+                self._step = _STAGE.sub("", line)
+                self._tail.clear()
+            elif not _OWN_WORDS.match(line):
+                self._tail.append(line)
+        return [PullStatus(text=line) for line in lines]
 
     @property
     def bases(self) -> list[str]:
