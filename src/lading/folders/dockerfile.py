@@ -11,7 +11,7 @@ import json
 import re
 from dataclasses import dataclass, field, replace
 
-__all__ = ["Instruction", "Mistake", "parse", "split_words"]
+__all__ = ["Instruction", "Mistake", "directives", "parse", "split_words"]
 
 _LISTS = frozenset(("ADD", "CMD", "COPY", "ENTRYPOINT", "RUN", "SHELL", "VOLUME"))
 """Those that may be written as a JSON list."""
@@ -85,7 +85,7 @@ def parse(text: str) -> tuple[list[Instruction], list[Mistake], str]:
     """
     lines = text.replace("\r\n", "\n").split("\n")
     mistakes: list[Mistake] = []
-    escape = _escape(lines, mistakes)
+    escape = _escape(text, mistakes)
     found: list[Instruction] = []
     at = 0
     while at < len(lines):
@@ -106,16 +106,32 @@ def parse(text: str) -> tuple[list[Instruction], list[Mistake], str]:
     return found, mistakes, escape
 
 
-def _escape(lines: list[str], mistakes: list[Mistake]) -> str:
-    """Read the parser directives: the first lines, until one is something else."""
-    for number, line in enumerate(lines, start=1):
+def directives(text: str) -> dict[str, tuple[str, int]]:
+    """Read the parser directives: the first lines, until one is something else.
+
+    Parameters
+    ----------
+    text : str
+
+    Returns
+    -------
+    dict
+        By their names, ``syntax``, ``escape`` and ``check``: the value, and the line.
+    """
+    found: dict[str, tuple[str, int]] = {}
+    for number, line in enumerate(text.split("\n"), start=1):
         match = _DIRECTIVE.fullmatch(line.strip())
         if match is None or match[1].lower() not in _DIRECTIVES:
             break
-        if match[1].lower() == "escape":
-            if match[2] in ("\\", "`"):
-                return match[2]
-            mistakes.append(Mistake(number, f"escape can be \\ or `, not {match[2]!r:.40}"))
+        found.setdefault(match[1].lower(), (match[2], number))
+    return found
+
+
+def _escape(text: str, mistakes: list[Mistake]) -> str:
+    value, number = directives(text).get("escape", ("\\", 0))
+    if value in ("\\", "`"):
+        return value
+    mistakes.append(Mistake(number, f"escape can be \\ or `, not {value!r:.40}"))
     return "\\"
 
 

@@ -80,7 +80,7 @@ ADD_URL = Rule(
     "add-url",
     WARNING,
     "`ADD` fetches a URL without a checksum.",
-    "what is there tomorrow is built in, unseen, and hosts may build without a network",
+    "what is there tomorrow is built in, unseen, and executors refuse it by default",
     "put the file into the folder, or write ADD --checksum=sha256:... URL",
 )
 COMMAND_SHELL_FORM = Rule(

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from lading.folders.dockerfile import Instruction, Mistake, parse, split_words
+from lading.folders.dockerfile import Instruction, Mistake, directives, parse, split_words
 
 __all__ = ["Dockerfile", "Stage", "expand", "read_dockerfile"]
 
@@ -79,11 +79,14 @@ class Dockerfile:
         What a builder would refuse.
     instructions : list of Instruction
         All, in their order.
+    directives : dict
+        The parser directives: each one's value and line.
     """
 
     stages: list[Stage]
     mistakes: list[Mistake]
     instructions: list[Instruction]
+    directives: dict[str, tuple[str, int]]
 
     @property
     def final(self) -> Stage | None:
@@ -131,7 +134,8 @@ def read_dockerfile(text: str) -> Dockerfile:
     ----------
     text : str
     """
-    instructions, mistakes, escape = parse(text.removeprefix("\N{BYTE ORDER MARK}"))
+    text = text.removeprefix("\N{BYTE ORDER MARK}")
+    instructions, mistakes, escape = parse(text)
     stages: list[Stage] = []
     outside: dict[str, str | None] = {}
     for instruction in instructions:
@@ -149,7 +153,8 @@ def read_dockerfile(text: str) -> Dockerfile:
             )
     if instructions and not stages and not mistakes:
         mistakes.append(Mistake(1, "there is no FROM"))
-    return Dockerfile(stages, sorted(mistakes, key=lambda one: one.line), instructions)
+    mistakes.sort(key=lambda one: one.line)
+    return Dockerfile(stages, mistakes, instructions, directives(text))
 
 
 def _stage(

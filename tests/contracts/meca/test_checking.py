@@ -265,6 +265,8 @@ CASES = [
          "Dockerfile:12", "flask"),
     Case("folder-too-wide", many("data/a", 1000), "data/a", "1,000 entries"),
     Case("folder-too-wide", many("data/a", 999, 220), "data/a", "999 entries"),
+    Case("syntax-fetched", recipe("ARG BASE=", "# escape=\\\n#Syntax = x/y:1\nARG BASE="),
+         "Dockerfile:2", "x/y:1"),
     Case("build-needs-network", recipe("COPY src/ .", "COPY src/ .\nRUN pip install numpy==2.4.6"),
          "Dockerfile:6", "pip install"),
     Case("build-needs-network", recipe("COPY src/ .", "COPY src/ .\nRUN <<E\nset -e\ncurl x\nE"),

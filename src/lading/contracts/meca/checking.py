@@ -250,6 +250,8 @@ def _of_command(words: str, line: int) -> Iterator[Finding]:
 
 
 def _of_network(recipe: Dockerfile) -> Iterator[Finding]:
+    if syntax := recipe.directives.get("syntax"):
+        yield rules.SYNTAX_FETCHED.at(RECIPE, f"syntax={syntax[0]}", line=syntax[1])
     for instruction in recipe.instructions:
         text = f"{instruction.text}\n{instruction.body}"
         match = _FETCHES.search(text) if instruction.name == "RUN" else None

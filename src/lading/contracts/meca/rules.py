@@ -165,6 +165,13 @@ FOLDER_TOO_WIDE = Rule(
     "its CID depends on which node adds it, and can't be computed without one",
     "spread the files over several directories, or pack them",
 )
+SYNTAX_FETCHED = Rule(
+    "syntax-fetched",
+    WARNING,
+    "The `Dockerfile` names the image of its builder: `# syntax=`.",
+    "an executor that builds without a network refuses to run a builder that it has to fetch",
+    "take the line away: builders know here-documents and mounts without it since 2023",
+)
 BUILD_NEEDS_NETWORK = Rule(
     "build-needs-network",
     HINT,
