@@ -401,6 +401,20 @@ async def test_a_caller_who_leaves_ends_the_build_that_nobody_else_waits_for(
     await _until(lambda: not _sleepers() and not left(executor))
 
 
+async def test_a_build_does_not_hold_up_the_end(
+    start: Start, folder: Path, probe: str, node: StagedNode
+) -> None:
+    (folder / "Dockerfile").write_text(f'FROM {probe}\nRUN ["/probe", "sleep", "600"]\n')
+    executor = await start("--ipfs-api", node.api, "--drain", "1")
+    asking = asyncio.create_task(ask(executor, await node.add(folder)))
+    await _until(_sleepers)
+    assert await executor.end() in (0, 143, -signal.SIGTERM)
+    answer = await asking
+    assert (answer.status, answer.json()["title"]) == (503, "NotAccepting")
+    assert left(executor) == []
+    await _until(lambda: not _sleepers())
+
+
 async def test_a_build_that_takes_too_long(
     start: Start, folder: Path, probe: str, node: StagedNode
 ) -> None:

@@ -139,10 +139,15 @@ async def test_five_commands_from_an_empty_directory_to_the_ledger(
         "--idempotency-key", "one",
     )  # fmt: skip
     assert again.stdout == ran.stdout
+    assert b"as before" in again.stderr
     assert len(await shown(me, "ledger")) == 1
     assert (await do(me, "ledger", "verify")).returncode == 0
     (listing,) = await shown(me, "tasks", "list")
     assert (listing["cid"], listing["name"]) == (str(cid), name)
+    # The folder stands for its CID, with its example.
+    example = await do(me, "run", name, "--on", url)
+    assert example.stdout == (empty / name / "example_output.bin").read_bytes(), example.stderr
+    assert f"the folder is ipfs://{cid}".encode() in example.stderr
 
 
 # To IPFS.
@@ -257,7 +262,6 @@ async def test_an_image_at_a_registry(
         digest, _ = await asyncio.to_thread(registry.manifest, f"tasks/{test_id}", "1")
         assert (value["digest"], value["image"]) == (digest, ref)
         assert set(value) == {"address", "digest", "image", "image_id", "listing"}
-        assert documented("pull") == {"address", "folder", "image", "image_id", "digests"}
         assert value["address"] == f"{registry.host}/tasks/{test_id}@{digest}"
         (listing,) = await shown(me, "tasks", "list")
         assert (listing["image"], listing["digest"]) == (ref, digest)
@@ -266,6 +270,9 @@ async def test_an_image_at_a_registry(
             engines.call(engine_host, "DELETE", f"/images/{quote(name, safe='')}?force=1")
         pulled = await do(me, "pull", f"registry://{ref}")
         assert (pulled.returncode, pulled.stdout.decode().strip()) == (0, ref), pulled.stderr
+        of_registry = await shown(me, "pull", f"registry://{ref}")
+        assert of_registry["digests"] == [value["address"]]
+        assert documented("pull") == {"address", "folder", *of_registry}
         host = await start(state=tmp_path / "host", env={"LADING_MARKET": market})
         url = f"http://{host.host}:{host.port}"
         ran = await do(me, "run", ref, "--on", url, "-i", "pulled", "--memory", "40Mi")

@@ -287,7 +287,8 @@ def _show(call: Call, answer: Answer, *, as_json: bool) -> None:
     headers = answer.headers
     if not as_json:
         printing.result(answer.body)
-        start = headers.get("x-lading-start", "?")
+        # What was executed before, with the same key, is answered without a container.
+        start = headers.get("x-lading-start") or "as before"
         printing.note(f"answered in {format_seconds(answer.seconds)}, {start}, by {call.address}")
         return
     value: dict[str, Any] = {
