@@ -208,17 +208,16 @@ class Sqlite(Database):
         with self._lock, self._translated():
             if self._waits != wait:
                 self._set_waiting(wait=wait)
-            cursor = self._connection.cursor()
-            cursor.execute("BEGIN IMMEDIATE")
-            try:
-                yield _SqliteTransaction(cursor)
-                cursor.execute("COMMIT")
-            except BaseException:
-                with contextlib.suppress(sqlite3.Error):
-                    cursor.execute("ROLLBACK")
-                raise
-            finally:
-                cursor.close()
+            # Closed whatever happens: a statement that met a lock would keep the file open.
+            with contextlib.closing(self._connection.cursor()) as cursor:
+                cursor.execute("BEGIN IMMEDIATE")
+                try:
+                    yield _SqliteTransaction(cursor)
+                    cursor.execute("COMMIT")
+                except BaseException:
+                    with contextlib.suppress(sqlite3.Error):
+                        cursor.execute("ROLLBACK")
+                    raise
 
     def insert(self, sql: str, row: Sequence[Any]) -> None:
         """Do one statement in a transaction of its own, without waiting: 30 us.
@@ -251,6 +250,7 @@ class Sqlite(Database):
 
     def close(self) -> None:  # noqa: D102
         with self._lock, contextlib.suppress(sqlite3.Error):
+            self._cursor.close()
             self._connection.close()
 
     @contextlib.contextmanager
