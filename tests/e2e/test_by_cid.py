@@ -323,6 +323,7 @@ async def test_steps_have_no_network_unless_the_operator_allows_it(
         offline = await start("--ipfs-api", node.api)
         answer = await ask(offline, cid)
         assert (answer.status, answer.json()["title"]) == (422, "BuildFailed"), answer.body
+        assert "sets build to network" in answer.json()["fix"]
         online = await start(
             "--ipfs-api", node.api, "--build", "network", state=tmp_path / "online"
         )

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ from lading.cli.run_options import positive
 from lading.contracts.meca.addresses import is_address
 from lading.errors import ConfigError, InputError
 from lading.settings import from_environment, knob
-from lading.units import MIB
+from lading.units import MIB, format_bytes
 
 if TYPE_CHECKING:
     from lading.content.cid import Cid
@@ -182,17 +182,12 @@ async def fetch(cid: Cid, target: Path, options: ContentOptions, car: str | None
 
     async with source(options, car) as blocks:
         with printing.Live(f"fetch {cid}") as live:
+            live("asking for it")
             await fetch_blocks(
                 blocks,
                 cid,
                 target,
                 limit=options.max_task * MIB,
                 timeout=options.fetch_timeout,
-                progress=_shown(live),
+                progress=lambda done: live.part(format_bytes(done), None),
             )
-
-
-def _shown(live: Any) -> Callable[[int], None]:
-    from lading.units import format_bytes  # noqa: PLC0415
-
-    return lambda done: live(format_bytes(done))

@@ -260,9 +260,10 @@ class _Push:
         content = self._content
         async with Node(content.ipfs_api, timeout=content.fetch_timeout) as node:
             with printing.Live(f"add {path.name}") as live:
+                live("reading it")
 
                 def show(sent: int, total: int) -> None:
-                    live(format_bytes(sent), sent / total if total else None)
+                    live.part(format_bytes(sent), sent / total if total else None)
 
                 return await node.add(path, progress=show)
 

@@ -27,6 +27,7 @@ from lading.contracts.meca.offline import reaches_out
 from lading.contracts.meca.request import TaskLimits, read_limits
 from lading.engine.shield import to_the_end
 from lading.errors import (
+    BuildFailed,
     ConfigError,
     ContentError,
     ContentRefused,
@@ -343,6 +344,13 @@ class FetchedTasks:
                         network=options.build == "network",
                         progress=progress,
                     )
+            except BuildFailed as error:
+                if options.build == "offline" and not error.fix:
+                    error.fix = (
+                        "if a step wants a network, there is none here: publish its image, too, "
+                        "or its operator sets build to network"
+                    )
+                raise
             except TimeoutError:
                 raise TimedOut(
                     f"task {cid} was not built within {format_seconds(options.build_timeout)}",
