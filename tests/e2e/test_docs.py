@@ -31,6 +31,7 @@ BUILT = [
     "lading-task/fractal:dev",
     "lading-test/primes-app:1.0",
     "lading-task/letters:dev",
+    "greeting:1",
     "lading-task/sgx-task:dev",
 ]
 
