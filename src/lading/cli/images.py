@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from lading.cli import printing
 from lading.cli.run_options import Pull
 from lading.errors import LadingError
+from lading.units import format_bytes
 
 if TYPE_CHECKING:
     from lading.engine import Engine, ImageInfo
@@ -18,6 +19,10 @@ __all__ = ["EPOCH", "build", "fetch", "sweep_quietly"]
 
 EPOCH = "SOURCE_DATE_EPOCH"
 """The variable, and the build argument: https://reproducible-builds.org/specs/source-date-epoch/"""
+
+
+_WORTH_TELLING = 8 << 20
+"""Bytes of a folder that are sent before it is told how many."""
 
 
 async def fetch(engine: Engine, name: str, pull: Pull) -> ImageInfo:
@@ -72,8 +77,13 @@ async def build(
     if epoch is not None:
         args = {EPOCH: str(epoch), **args}
     with printing.Live(f"build {tag}") as live:
+
+        def sent(count: int) -> None:  # builders are silent until they have it all
+            if count > _WORTH_TELLING:
+                live.part(f"sending the folder, {format_bytes(count)}", None)
+
         return await engine.build(
-            Context(folder, epoch=epoch),
+            Context(folder, epoch=epoch, sent=sent),
             tag,
             args=args,
             labels=labels,

@@ -14,7 +14,7 @@ import re
 import stat
 import tarfile
 import unicodedata
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 from lading.errors import ConfigError
@@ -128,11 +128,20 @@ class Context:
     folder : Path
     epoch : int or None
         See :func:`stream`.
+    sent : callable or None
+        Told how many bytes were taken so far, each time more are.
     """
 
-    def __init__(self, folder: Path, *, epoch: int | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        epoch: int | None = None,
+        sent: Callable[[int], None] | None = None,
+    ) -> None:
         self._folder = folder
         self._epoch = epoch
+        self._sent = sent
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         """Give the archive; once more from its beginning, each time somebody asks.
@@ -143,8 +152,12 @@ class Context:
             As :func:`stream`.
         """
         pieces = stream(self._folder, epoch=self._epoch)
+        count = 0
         while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
             yield piece
+            count += len(piece)
+            if self._sent is not None:
+                self._sent(count)
 
 
 def archive(folder: Path, *, epoch: int | None = None) -> bytes:

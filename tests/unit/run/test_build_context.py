@@ -135,8 +135,11 @@ def test_a_file_that_can_not_be_read(tmp_path: Path) -> None:
 async def test_a_context_is_read_in_threads_and_again(tmp_path: Path) -> None:
     for number in range(3):
         (tmp_path / str(number)).write_bytes(bytes(MIB))
-    context = Context(tmp_path)
+    counts: list[int] = []
+    context = Context(tmp_path, sent=counts.append)
     first = [piece async for piece in context]
+    assert counts[-1] == sum(map(len, first))
+    assert counts == sorted(counts)
     again = [piece async for piece in context]
     assert len(first) > 2
     assert b"".join(first) == b"".join(again) == await asyncio.to_thread(archive, tmp_path)
