@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ipaddress
 import re
 from collections.abc import AsyncIterable, AsyncIterator, Iterator, Mapping
 from functools import cached_property
@@ -54,7 +53,7 @@ class DockerImages:
         """Fetch an image from its registry, with the credentials that are stored for it."""
         reference = parse(ref)
         call = Call(f"pulling image {ref}", Thing.PULL, ref)
-        plain = self._podman and _is_loopback(reference)
+        plain = self._podman and reference.is_loopback
         if plain:
             path = f"{podman_wire.PULL}{query(reference=str(reference), tlsVerify='false')}"
         else:
@@ -192,25 +191,14 @@ class DockerImages:
             raise
 
     def _tls_verify(self, reference: Reference) -> str | None:
-        return "false" if self._podman and _is_loopback(reference) else None
+        # Docker speaks plain HTTP with registries of its own machine that have no TLS, and Podman
+        # does when it is told so.
+        return "false" if self._podman and reference.is_loopback else None
 
 
 def _check(ref: str) -> None:
     if not is_image_id(ref):
         parse(ref)
-
-
-def _is_loopback(reference: Reference) -> bool:
-    """Whether a registry is on the engine's own machine: Docker speaks plain HTTP with those that
-    have no TLS, and Podman does when it is told so.
-    """  # noqa: D205
-    host = reference.registry.rpartition(":")[0] or reference.registry
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
 
 
 def _digest_in(aux: object) -> str:
