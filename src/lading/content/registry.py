@@ -8,6 +8,7 @@ One that refuses is not asked twice.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -15,8 +16,15 @@ from typing import TypeVar
 
 from lading.engine.base import Engine, Progress
 from lading.engine.reference import parse
+from lading.engine.shield import to_the_end
 from lading.engine.spec import ImageInfo, PullStatus
-from lading.errors import ImageNameInvalid, ImagePullFailed, ImagePushFailed
+from lading.errors import (
+    EngineError,
+    ImageNameInvalid,
+    ImageNotFound,
+    ImagePullFailed,
+    ImagePushFailed,
+)
 from lading.units import format_seconds
 
 __all__ = ["Pushed", "pull", "push"]
@@ -59,7 +67,7 @@ async def push(
     tries: int = _TRIES,
     pause: float = _PAUSE,
 ) -> Pushed:
-    """Name an image for a registry and put it there; the image keeps that name.
+    """Name an image for a registry and put it there; once it is there, it keeps that name.
 
     Parameters
     ----------
@@ -87,12 +95,20 @@ async def push(
     reference = parse(ref)
     if reference.digest:
         raise ImageNameInvalid(ref, "a digest can't be pushed to", fix="write a tag")
-    await engine.tag(image, str(reference))
+    name = str(reference)
+    new = not await _has(engine, name)
+    await engine.tag(image, name)
 
     async def once() -> str:
-        return await engine.push(str(reference), progress)
+        return await engine.push(name, progress)
 
-    return Pushed(str(reference), await _again(once, progress, tries, pause))
+    try:
+        return Pushed(name, await _again(once, progress, tries, pause))
+    except BaseException:
+        if new:
+            with contextlib.suppress(EngineError):  # the reason is worth more
+                await to_the_end(engine.remove_image(name))
+        raise
 
 
 async def pull(
@@ -125,6 +141,14 @@ async def pull(
         return await engine.pull(ref, progress)
 
     return await _again(once, progress, tries, pause)
+
+
+async def _has(engine: Engine, name: str) -> bool:
+    try:
+        await engine.image(name)
+    except ImageNotFound:
+        return False
+    return True
 
 
 async def _again(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from tests.support.fake_probe import NAME, probe_image
 
@@ -90,3 +92,35 @@ async def test_what_can_not_be_asked_for() -> None:
     with pytest.raises(ImageNotFound):
         await registry.push(engine, "me/absent", REF)
     assert engine.calls["push"] == 0
+
+
+async def test_a_name_that_did_not_get_there_goes_away() -> None:
+    engine = FakeEngine([probe_image()])
+    engine.fail("push", ImageDenied(REF, "denied"))
+    with pytest.raises(ImageDenied):
+        await registry.push(engine, NAME, REF)
+    with pytest.raises(ImageNotFound):
+        await engine.image(REF)
+    await engine.tag(NAME, REF)  # a name that it had before stays
+    engine.fail("push", ImageDenied(REF, "denied"))
+    with pytest.raises(ImageDenied):
+        await registry.push(engine, NAME, REF)
+    assert (await engine.image(REF)).id == probe_image().id
+
+
+async def test_a_push_that_is_cancelled_while_it_waits() -> None:
+    engine = FakeEngine([probe_image()])
+    engine.fail("push", down(ImagePushFailed))
+    waits = asyncio.Event()
+
+    def tell(status: PullStatus) -> None:
+        if "again in" in status.text:
+            waits.set()
+
+    pushing = asyncio.create_task(registry.push(engine, NAME, REF, progress=tell, pause=3600))
+    await waits.wait()
+    pushing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await pushing
+    with pytest.raises(ImageNotFound):
+        await engine.image(REF)
