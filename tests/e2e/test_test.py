@@ -351,6 +351,18 @@ def test_interrupted_in_the_middle_of_a_call(lading: Cli, folders: TaskFolders) 
     assert run["state"] == "cancelled"
 
 
+@both_engines
+def test_interrupted_while_it_is_built(lading: Cli, folders: TaskFolders, probe: str) -> None:
+    folder = folders()
+    (folder / "Dockerfile").write_text(f'FROM {probe}\nRUN ["/probe", "sleep", "60"]\n')
+    with lading.started("test", str(folder)) as process:
+        lines_until(process.stderr, b"sleep")
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 130
+    status, _ = engines.call(lading.engine, "GET", f"/images/lading-task/{folder.name}:dev/json")
+    assert status == 404
+
+
 def test_interrupted_while_it_starts(lading: Cli, folders: TaskFolders) -> None:
     folder = folders(command=("serve", "--mark-first", "--listen-ms", "60000"))
     with lading.started("test", str(folder)) as process:

@@ -248,8 +248,16 @@ def _group(
 
 def _shared(old: Sequence[Any], new: Sequence[Any]) -> int:
     """Count what both begin with."""
-    shorter = min(len(old), len(new))
-    return next((at for at in range(shorter) if old[at] != new[at]), shorter)
+    equal, differs = 0, min(len(old), len(new))
+    if old[:differs] == new[:differs]:
+        return differs
+    while differs - equal > 1:  # by halves, as slices are compared much faster than their parts
+        middle = (equal + differs) // 2
+        if old[equal:middle] == new[equal:middle]:
+            equal = middle
+        else:
+            differs = middle
+    return equal
 
 
 def _shown(line: str, at: int = 0) -> str:
