@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import json
 import os
-import signal
 import subprocess
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
-from urllib.parse import quote
 
 import pytest
 from tests.e2e.conftest import Start, archive, both_engines
-from tests.support import engines, ipfs
-from tests.support.executors import Answer, ExecutorProcess
+from tests.support import ipfs
+from tests.support.by_cid import ask, images, left, remove_images
 from tests.support.staged_node import StagedNode
 
-from lading.content.adding import add_path
 from lading.content.cid import Cid
 from lading.content.ipfs import Node
 from lading.content.layout import write_layout
@@ -37,46 +31,9 @@ def real_node() -> str:
 
 
 @pytest.fixture
-async def node() -> AsyncIterator[StagedNode]:
-    """A node that does as the test wants."""
-    async with StagedNode().serving() as staged:
-        yield staged
-
-
-@pytest.fixture
-def folder(tmp_path: Path, probe: str, test_id: str, engine_host: str) -> Iterator[Path]:
-    """A task folder that no other test has; the images of its CID go with the test."""
-    made = tmp_path / "folder"
-    (made / "src").mkdir(parents=True)
-    (made / "src/notes.txt").write_text("nothing to build")
-    (made / "Dockerfile").write_text(f"FROM {probe}\nCOPY src/ /src/\n")
-    (made / "name.txt").write_text(f"by-cid-{test_id}\n")
-    (made / "config.json").write_text('{"resource": {"cpu": 0.25, "mem": 40}}')
-    yield made
-    with contextlib.suppress(Exception):
-        remove_images(engine_host, add_path(made).cid)
-
-
-def remove_images(host: str, cid: Cid) -> None:
-    for name in (short_name(cid), image_name(cid)):
-        engines.call(host, "DELETE", f"/images/{quote(name, safe='')}?force=1")
-
-
-async def ask(executor: ExecutorProcess, task: object, text: str = "x", **fields: object) -> Answer:
-    """Ask for a task as `/v1/execute` has it, with no limits but its own."""
-    body = {"id": str(task), "input": text} | fields
-    return await executor.ask("POST", V1, json.dumps(body).encode())
-
-
-def left(executor: ExecutorProcess) -> list[Path]:
-    """What lies where tasks are fetched to."""
-    return sorted((executor.state / "fetched").glob("**/*"))
-
-
-def images(host: str, cid: Cid) -> list[str]:
-    """The names of images that this CID became."""
-    status, found = engines.call(host, "GET", f"/images/{quote(image_name(cid), safe='')}/json")
-    return list(found["RepoTags"]) if status == 200 else []
+def folder(cid_folder: Path) -> Path:
+    """A task folder that no other test has."""
+    return cid_folder
 
 
 # It works.
@@ -362,71 +319,6 @@ async def test_an_argument_that_the_operator_gives(
     assert (await ask(executor, await node.add(folder), "mirrored")).body == b"mirrored"
 
 
-# It is killed.
-
-
-@pytest.mark.parametrize("during", ["fetch", "build"])
-async def test_nothing_is_left_of_what_a_killed_executor_had_begun(
-    start: Start, folder: Path, probe: str, node: StagedNode, during: str, engine_host: str
-) -> None:
-    if during == "build":
-        (folder / "Dockerfile").write_text(f'FROM {probe}\nRUN ["/probe", "sleep", "600"]\n')
-    cid = await node.add(folder)
-    executor = await start("--ipfs-api", node.api)
-    if during == "fetch":
-        node.gate.clear()
-    asking = asyncio.create_task(ask(executor, cid))
-    await node.waiting.wait() if during == "fetch" else await _until(_sleepers)
-    assert left(executor)
-    executor.process.send_signal(signal.SIGKILL)
-    await executor.process.wait()
-    with contextlib.suppress(Exception):
-        await asking
-    await _until(lambda: not _sleepers())
-    assert left(executor), "nobody could have removed it yet"
-    again = await start()
-    assert left(again) == []
-    assert [line for line in again.log if "which a process that died had fetched" in line]
-    assert images(engine_host, cid) == []
-
-
-async def test_a_caller_who_leaves_ends_the_build_that_nobody_else_waits_for(
-    start: Start, folder: Path, probe: str, node: StagedNode
-) -> None:
-    (folder / "Dockerfile").write_text(f'FROM {probe}\nRUN ["/probe", "sleep", "600"]\n')
-    cid = await node.add(folder)
-    executor = await start("--ipfs-api", node.api)
-    asking = asyncio.create_task(ask(executor, cid))
-    await _until(_sleepers)
-    asking.cancel()
-    await _until(lambda: not _sleepers() and not left(executor))
-
-
-async def test_a_build_does_not_hold_up_the_end(
-    start: Start, folder: Path, probe: str, node: StagedNode
-) -> None:
-    (folder / "Dockerfile").write_text(f'FROM {probe}\nRUN ["/probe", "sleep", "600"]\n')
-    executor = await start("--ipfs-api", node.api, "--drain", "1")
-    asking = asyncio.create_task(ask(executor, await node.add(folder)))
-    await _until(_sleepers)
-    assert await executor.end() in (0, 143, -signal.SIGTERM)
-    answer = await asking
-    assert (answer.status, answer.json()["title"]) == (503, "NotAccepting")
-    assert left(executor) == []
-    await _until(lambda: not _sleepers())
-
-
-async def test_a_build_that_takes_too_long(
-    start: Start, folder: Path, probe: str, node: StagedNode
-) -> None:
-    (folder / "Dockerfile").write_text(f'FROM {probe}\nRUN ["/probe", "sleep", "600"]\n')
-    executor = await start("--ipfs-api", node.api, "--build-timeout", "3")
-    answer = await ask(executor, await node.add(folder))
-    assert (answer.status, answer.json()["title"]) == (504, "TimedOut")
-    await _until(lambda: not _sleepers())
-    assert left(executor) == []
-
-
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounts a small file system")
 async def test_a_full_disk(start: Start, folder: Path, node: StagedNode, tmp_path: Path) -> None:
     (folder / "src/large.bin").write_bytes(os.urandom(3 << 20))
@@ -443,19 +335,3 @@ async def test_a_full_disk(start: Start, folder: Path, node: StagedNode, tmp_pat
         await executor.end()
     finally:
         subprocess.run(["umount", place], check=True)
-
-
-async def _until(condition: Callable[[], object], seconds: float = 30.0) -> None:
-    async with asyncio.timeout(seconds):
-        while not condition():
-            await asyncio.sleep(0.05)
-
-
-def _sleepers() -> list[str]:
-    """The probes that sleep in a build."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        with contextlib.suppress(OSError):
-            if path.read_bytes() == b"/probe\0sleep\x00600\0":
-                found.append(path.parent.name)
-    return found

@@ -35,6 +35,17 @@ def real_node() -> str:
 
 
 @pytest.fixture
+def base(engine_host: str) -> str:
+    """An image with Python, as most tasks are made of."""
+    done = subprocess.run(
+        [ROOT / "scripts/base-image"],
+        env={**os.environ, "DOCKER_HOST": engine_host},
+        capture_output=True, text=True, check=True, timeout=300,
+    )  # fmt: skip
+    return done.stdout.strip()
+
+
+@pytest.fixture
 def market(tmp_path: Path) -> str:
     """A catalogue and a ledger that a developer and an executor share."""
     return str(tmp_path / "market.sqlite")
@@ -92,14 +103,9 @@ async def test_five_commands_from_an_empty_directory_to_the_ledger(
     market: str,
     tmp_path: Path,
     test_id: str,
-    engine_host: str,
+    base: str,
     forget: Callable[[str], None],
 ) -> None:
-    base = subprocess.run(
-        [ROOT / "scripts/base-image"],
-        env={**os.environ, "DOCKER_HOST": engine_host},
-        capture_output=True, text=True, check=True, timeout=300,
-    ).stdout.strip()  # fmt: skip
     empty = tmp_path / "empty"
     empty.mkdir()
     shared = {"LADING_MARKET": market}
