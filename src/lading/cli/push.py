@@ -154,7 +154,8 @@ def _check(folder: Path, *, force: bool) -> None:
             )
         printing.warn(f"{what}, and is published all the same")
     elif count := len(report.warnings):
-        printing.note(f"{count} warnings: `lading check {folder}` shows them")
+        warnings = "a warning" if count == 1 else f"{count} warnings"
+        printing.note(f"{warnings}: `lading check {folder}` tells more")
 
 
 class _Push:
