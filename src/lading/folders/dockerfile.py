@@ -174,7 +174,10 @@ def _instruction(
     if items is not None:
         return Instruction(number, name, rest, tuple(items), is_list=True, flags=flags)
     words = tuple(split_words(rest, escape))
-    heredocs = tuple(w for w in rest.split() if _HEREDOC.fullmatch(w)) if name in _HEREDOCS else ()
+    heredocs: tuple[str, ...] = ()
+    if name in _HEREDOCS:
+        raw = split_words(rest, escape, keeps_quotes=True)
+        heredocs = tuple(word for word in raw if _HEREDOC.fullmatch(word))
     return Instruction(number, name, rest, words, flags=flags, heredocs=heredocs)
 
 
@@ -207,8 +210,15 @@ def _bodies(lines: list[str], at: int, begins: tuple[str, ...]) -> tuple[str, in
     return "\n".join(body), at, None
 
 
-def split_words(text: str, escape: str = "\\") -> list[str]:
-    """Split as a shell does, without quotes; quotes that are never closed end with the text."""
+def split_words(text: str, escape: str = "\\", *, keeps_quotes: bool = False) -> list[str]:
+    """Split as a shell does; quotes that are never closed end with the text.
+
+    Parameters
+    ----------
+    text, escape : str
+    keeps_quotes : bool
+        Whether quotes are part of the words.
+    """
     words: list[str] = []
     word: list[str] = []
     quote, begun, at = "", False, 0
@@ -220,12 +230,14 @@ def split_words(text: str, escape: str = "\\") -> list[str]:
             word.append(f"\\{text[at]}" if text[at] == "$" else text[at])
             begun, at = True, at + 1
         elif quote:
+            if char != quote or keeps_quotes:
+                word.append(char)
             if char == quote:
                 quote = ""
-            else:
-                word.append(char)
         elif char in "'\"":
             quote, begun = char, True
+            if keeps_quotes:
+                word.append(char)
         elif char.isspace():
             if begun:
                 words.append("".join(word))

@@ -92,6 +92,10 @@ def test_here_documents_are_not_read_as_instructions() -> None:
     assert instructions[2].heredocs == ("<<-'A'", "<<B")
 
 
+def test_within_quotes_no_here_document_begins() -> None:
+    assert shown('FROM a:1\nRUN echo "a <<EOF b" \'<<EOF\'\nUSER me\n')[2] == (3, "USER", "me")
+
+
 def test_what_a_builder_refuses() -> None:
     assert mistakes("FORM a:1\n") == [(1, "'FORM' is no instruction")]
     assert mistakes("RUN x\nFROM a:1\nCOPY\n") == [
