@@ -32,4 +32,8 @@ def get_model(model: str, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    get_model(sys.argv[1], Path(sys.argv[2]))
+    try:
+        get_model(sys.argv[1], Path(sys.argv[2]))
+    except OSError as error:
+        cause = f" ({error.__cause__})" if error.__cause__ else ""
+        sys.exit(f"the model {sys.argv[1]} can't be had: {error}{cause}")
