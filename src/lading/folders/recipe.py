@@ -102,7 +102,9 @@ def _of_copy(instruction: Instruction, stage: Stage, contents: Contents) -> Iter
         )
     for written in sources:
         source = expand(written, stage.variables)
-        if written in instruction.heredocs or source is None:
+        if source is None or (
+            instruction.heredocs and written.lstrip("0123456789").startswith("<<")
+        ):
             continue
         if _URL.match(source) or _REPOSITORY.match(source):
             if not _REPOSITORY.match(source) and "checksum" not in instruction.flags:

@@ -333,6 +333,7 @@ def test_a_digest_pins(folder: Path) -> None:
         recipe("COPY src/ .", "ARG WHAT\nCOPY src/ $WHAT ./"),
         recipe("COPY src/ .", "COPY --from=other /absent ./\nCOPY src/ ."),
         recipe("COPY src/ .", "COPY <<EOF /note\nCOPY absent /\nEOF\nCOPY src/ ."),
+        recipe("COPY src/ .", "COPY <<-'EOF' <<\"E\" /d/\nCOPY absent /\nEOF\nE\nCOPY src/ ."),
         recipe("COPY src/ .", "ADD --checksum=sha256:00 https://example.org/a /\nCOPY src/ ."),
         recipe("WORKDIR /app", "ARG TOKEN\nENV TOKEN=$TOKEN PASSWORD_FILE=/run/secrets/x"),
         file("src/client.py", 'connect(host="127.0.0.1")\n'),
