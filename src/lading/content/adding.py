@@ -105,6 +105,7 @@ def add_path(
     *,
     hidden: bool = False,
     stop: threading.Event | None = None,
+    within: Path | None = None,
 ) -> Added:
     """Make the CID of a file or folder; blocks while it reads.
 
@@ -118,6 +119,8 @@ def add_path(
         Whether what begins with a dot is taken as well; ``ipfs add -r`` leaves it out.
     stop : threading.Event or None
         Ends the work when it is set.
+    within : Path or None
+        The folder that symbolic links may not leave, where it is not `path` itself.
 
     Raises
     ------
@@ -133,7 +136,7 @@ def add_path(
     InterruptedError
         `stop` was set.
     """
-    work = _Adding(path, sink, hidden=hidden, stop=stop)
+    work = _Adding(path, sink, hidden=hidden, stop=stop, within=within)
     try:
         cid, _ = work.root()
     except FileNotFoundError as error:
@@ -149,10 +152,17 @@ def add_path(
 
 class _Adding:
     def __init__(
-        self, path: Path, sink: Sink | None, *, hidden: bool, stop: threading.Event | None
+        self,
+        path: Path,
+        sink: Sink | None,
+        *,
+        hidden: bool,
+        stop: threading.Event | None,
+        within: Path | None,
     ) -> None:
         self._path = str(path)
-        self._root = os.path.realpath(path)
+        self._top = os.path.realpath(path)
+        self._root = self._top if within is None else os.path.realpath(within)
         self._sink = sink
         self._hidden = hidden
         self._stop = stop
@@ -161,10 +171,10 @@ class _Adding:
     def root(self) -> tuple[Cid, int]:
         mode = os.stat(self._path).st_mode  # noqa: PTH116 - follows a link, once
         if stat.S_ISDIR(mode):
-            return self._directory(self._root, 0)
+            return self._directory(self._top, 0)
         if not stat.S_ISREG(mode):
             raise _neither(self._path)
-        return self._file(self._root)
+        return self._file(self._top)
 
     def _keep(self, codec: int, block: bytes) -> Cid:
         cid = Cid(1, codec, hashlib.sha256(block).digest())

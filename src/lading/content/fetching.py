@@ -25,13 +25,13 @@ from lading.engine.shield import to_the_end
 from lading.errors import ContentError, ContentNotFound, ContentRefused, FileMissing, InputError
 from lading.units import format_bytes, format_seconds
 
-__all__ = ["BlockSource", "Fetched", "fetch"]
+__all__ = ["MOST_LEVELS", "BlockSource", "Fetched", "fetch"]
 
 _AT_ONCE = 16
 """Blocks that are asked for at the same time."""
 _MOST_ENTRIES = 500_000
 """Entries of all folders: an empty file has no bytes to count, and needs an inode."""
-_MOST_LEVELS = 16
+MOST_LEVELS = 16
 """Of blocks in one file or sharded folder; four of 174 links hold 200 TB."""
 
 
@@ -248,8 +248,8 @@ class _Fetching:
             )
 
     def _part(self, job: _Job, node: Node) -> list[_Job]:
-        if job.levels > _MOST_LEVELS:
-            raise ContentRefused(f"block {job.cid} lies below more than {_MOST_LEVELS} others")
+        if job.levels > MOST_LEVELS:
+            raise ContentRefused(f"block {job.cid} lies below more than {MOST_LEVELS} others")
         if job.offset < 0:
             if node.kind != "shard":
                 raise ContentRefused(f"block {job.cid} is a {node.kind}, no part of a folder")

@@ -18,6 +18,7 @@ from urllib.parse import unquote, urlencode, urlsplit
 
 from lading.content.adding import PROFILE, Added, add_path
 from lading.content.cid import Cid, verify
+from lading.content.confirming import confirm
 from lading.content.multipart import BOUNDARY, ROOT, Sent, parts
 from lading.content.unixfs import MOST_BLOCK
 from lading.engine.shield import to_the_end
@@ -25,6 +26,7 @@ from lading.errors import (
     ConfigError,
     ContentError,
     ContentNotFound,
+    ContentRefused,
     FolderSharded,
     NodeUnreachable,
     ReplyTooLarge,
@@ -155,7 +157,8 @@ class Node:
         """Add a file or folder, and pin it.
 
         The CID is made here first; the node must come to the same. Only where a folder must be
-        sharded, each kind of node does it in its own way, and the node's CID is taken.
+        sharded, each kind of node does it in its own way, and the node's CID is taken, after what
+        it stands for was compared with what is here.
 
         Parameters
         ----------
@@ -178,6 +181,7 @@ class Node:
         sent = Sent(progress, ours.size if ours else 0)
         theirs = await self._send(path, sent, hidden=hidden)
         if ours is None:
+            await self._confirm(theirs, path, hidden=hidden)
             return Added(theirs, sent.size, 0, sent.files)
         if theirs != ours.cid:
             raise ContentError(
@@ -187,6 +191,16 @@ class Node:
                 fix="write a CAR file (--car) and import it into the node",
             )
         return ours
+
+    async def _confirm(self, cid: Cid, path: Path, *, hidden: bool) -> None:
+        try:
+            await confirm(self, cid, path, hidden=hidden)
+        except (ContentRefused, ContentNotFound) as error:
+            raise ContentError(
+                f"the node at {self.api} made {cid} of {path}, and that is something else: "
+                f"{error.message}",
+                fix="try again when nothing changes in the folder",
+            ) from None
 
     async def _made_here(self, path: Path, *, hidden: bool) -> Added | None:
         stop = threading.Event()
