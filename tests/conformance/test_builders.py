@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import tarfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -108,6 +109,42 @@ async def test_a_context_that_can_be_read_once(
     assert caught.value.fix == "pull its base images first"
     await engine.pull(base)
     assert (await engine.build(once(), tag)).labels["based"] == "yes"
+
+
+def cached(host: str) -> dict[str, int]:
+    """What the builder keeps, and how large each record is."""
+    _, found = engines.call(host, "GET", "/v1.41/system/df")
+    return {item["ID"]: item["Size"] for item in found["BuildCache"] or []}
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_a_large_context_does_not_stay_with_the_builder(
+    engine: Engine, host: str, tag: str, fails: bool
+) -> None:
+    size = 70 << 20
+
+    async def large() -> AsyncIterator[bytes]:
+        run = '["/probe", "nonsense"]' if fails else '["/probe", "echo", "x"]'
+        text = f"FROM {NAME}\nLABEL run={tag}\nCOPY small /small\nRUN {run}\n"
+        yield context({"Dockerfile": text, "small": tag})[:2048]
+        item = tarfile.TarInfo(f"large-{tag[-14:]}")
+        item.size = size
+        yield item.tobuf()
+        for _ in range(70):
+            yield bytes(1 << 20)
+        yield bytes(1024)
+
+    before = await asyncio.to_thread(cached, host)
+    if fails:
+        with pytest.raises(BuildFailed, match="nonsense"):
+            await engine.build(large(), tag)
+    else:
+        await engine.build(large(), tag)
+    after = await asyncio.to_thread(cached, host)
+    new = [after[record] for record in after.keys() - before.keys()]
+    assert new, "what steps made is kept"
+    # Others build meanwhile: theirs have other sizes.
+    assert not [taken for taken in new if size <= taken < size + (1 << 20)]
 
 
 async def test_an_operator_who_wants_the_classic_builder(tmp_path: Path) -> None:

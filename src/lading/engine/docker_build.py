@@ -90,9 +90,8 @@ class DockerBuilds(DockerImages):
         tell: Progress,
     ) -> None:
         story = BuildStory()
-        new = {**fields, "version": 2}
         try:
-            await self._build(tag, context, new, {}, tell, story=story)
+            await self._newly(tag, context, fields, tell, story)
         except BuildFailed as error:
             if not _WANTS_LOGIN.search(error.message):
                 raise
@@ -103,7 +102,7 @@ class DockerBuilds(DockerImages):
             return
         if await self._pull_bases(tag, story.bases, tell):
             try:
-                await self._build(tag, context, new, {}, tell)
+                await self._newly(tag, context, fields, tell, BuildStory())
             except BuildFailed as error:
                 if not _WANTS_LOGIN.search(error.message):
                     raise
@@ -111,6 +110,30 @@ class DockerBuilds(DockerImages):
                 return
         tell(PullStatus(text="a registry wants credentials: the classic builder takes them"))
         await self._build(tag, context, fields, await self._credentials.all(), tell)
+
+    async def _newly(
+        self,
+        tag: str,
+        context: Body,
+        fields: Mapping[str, str | int | None],
+        tell: Progress,
+        story: BuildStory,
+    ) -> None:
+        """Try it with BuildKit; a large context does not stay with it."""
+        body = context if isinstance(context, bytes) else _Counted(context)
+        try:
+            await self._build(tag, body, {**fields, "version": 2}, {}, tell, story=story)
+        except BuildFailed:
+            await self._forget(body)
+            raise
+        await self._forget(body)
+
+    async def _forget(self, body: bytes | _Counted) -> None:
+        from lading.engine import buildkit_leftovers  # noqa: PLC0415  # most are small
+
+        sent = len(body) if isinstance(body, bytes) else body.count
+        if sent >= buildkit_leftovers.WORTH_REMOVING:
+            await buildkit_leftovers.remove_context(self._api, sent)
 
     async def _pull_bases(self, tag: str, bases: Iterable[str], tell: Progress) -> bool:
         """Pull those that the engine lacks; say whether there was one."""
@@ -173,6 +196,20 @@ class DockerBuilds(DockerImages):
                     raise BuildFailed(tag, story.failure(words))
                 for status in told:
                     tell(status)
+
+
+class _Counted:
+    """An archive in pieces, and how many bytes of it were taken, the last time."""
+
+    def __init__(self, pieces: AsyncIterable[bytes]) -> None:
+        self._pieces = pieces
+        self.count = 0
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        self.count = 0
+        async for piece in self._pieces:
+            self.count += len(piece)
+            yield piece
 
 
 def _to_nobody(_: PullStatus) -> None:
