@@ -220,8 +220,10 @@ async def work_folder(owner: Owner) -> AsyncIterator[Path]:
 
 def _make_folder(state: Path, owner_id: str) -> Path:
     home = state / _FOLDER / owner_id
-    home.mkdir(parents=True, exist_ok=True, mode=0o700)
-    return Path(tempfile.mkdtemp(dir=home))
+    while True:
+        home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with contextlib.suppress(FileNotFoundError):  # the last of the others took it with them
+            return Path(tempfile.mkdtemp(dir=home))
 
 
 def _remove_folder(made: Path) -> None:
