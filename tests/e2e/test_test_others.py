@@ -164,6 +164,26 @@ def test_examples_of_processing_containers_that_cannot_be_used(lading: Cli, fold
     failed(lading("test", path, "--concurrency", "2"), 2, "--concurrency: is for task folders")
 
 
+def test_what_lies_outside_a_folder_is_not_given_to_its_task(
+    lading: Cli, folder: Folder, tmp_path: Path
+) -> None:
+    secret = tmp_path / "secret"
+    secret.mkdir()
+    folder.offers("write", "/out/out/a", "b", inputs=("in",))
+    folder.example(outputs__out__a=b"b")
+    (folder.path / "example/inputs").mkdir()
+    link = folder.path / "example/inputs/in"
+    link.symlink_to(secret)
+    failed(lading("test", str(folder.path)), 2, f"{link}: lies outside the folder, in {secret}")
+    link.unlink()
+    for path in (str(secret), "../secret"):
+        volumes = [{"name": "in", "volume_source": {"host_path": path}}]
+        task = {"name": "t", "image": "i:1", "taskTemplate": "probe", "inputs": volumes}
+        (folder.path / "example/task.json").write_text(json.dumps(task))
+        failed(lading("test", str(folder.path)), 2, "lies outside the folder, in ")
+    assert lading.recorded() == []
+
+
 def test_a_processing_container_that_is_interrupted(lading: Cli, folder: Folder) -> None:
     folder.offers("lines", "1000", "100")
     folder.example(outputs__out__a=b"before")
@@ -290,6 +310,9 @@ def test_applications_that_cannot_be_tried(lading: Cli, tmp_path: Path) -> None:
     }  # fmt: skip
     (tmp_path / "app.json").write_text(json.dumps(definition))
     failed(lading("test", str(tmp_path)), 2, "params.json: there is no such file")
+    (tmp_path / "resources").symlink_to("/etc")
+    failed(lading("test", str(tmp_path)), 2, "resources: lies outside the folder")
+    (tmp_path / "resources").unlink()
     (tmp_path / "params.json").write_text("{\n1")
     failed(lading("test", str(tmp_path)), 2, "params.json:2:1: is not JSON")
     failed(lading("test", str(tmp_path), "--repeat", "3"), 2, "--repeat: is for other tasks")

@@ -11,7 +11,7 @@ from lading.cli.images import fetch, sweep_quietly
 from lading.cli.run_processing import Progress, circumstances_of, files, image_of, ours
 from lading.cli.test_shown import Log, line, ways_out, without_log
 from lading.contracts.processing.instances import Changes, find_template, read_task, task_for_image
-from lading.contracts.processing.trial import Example, read_example
+from lading.contracts.processing.trial import Example, check_inside, read_example
 from lading.errors import OutOfMemory, OutputDiffers
 from lading.run.build_context import trial_tag
 from lading.settings import environment, state_directory
@@ -72,7 +72,10 @@ def _task(order: Ordered, example: Example) -> Task:
     for warning in warnings:
         printing.warn(warning)
     # What else it takes is named as it is when the task is run from its folder.
-    inputs = [_from(order.folder.absolute(), volume) for volume in task.inputs]
+    replaced = example.inputs.keys()
+    inputs = [
+        one if one.name in replaced else _from(order.folder.absolute(), one) for one in task.inputs
+    ]
     return task.model_copy(update={"image": tag, "inputs": inputs})
 
 
@@ -82,8 +85,9 @@ def _from(folder: Path, volume: IOVolume) -> IOVolume:
     source = volume.volume_source
     if not isinstance(source, HostPathVolume):
         return volume
-    path = HostPathVolume(host_path=str(folder / source.host_path))
-    return volume.model_copy(update={"volume_source": path})
+    path = folder / source.host_path
+    check_inside(path, folder)
+    return volume.model_copy(update={"volume_source": HostPathVolume(host_path=str(path))})
 
 
 async def _run(

@@ -72,6 +72,12 @@ def read_example(
     """
     definition = read_app_definition(folder / DEFINITION)
     resources = folder / RESOURCES
+    if not resources.resolve().is_relative_to(folder.resolve()):
+        raise ConfigError(
+            str(resources),
+            f"lies outside the folder, in {resources.resolve()}",
+            fix="copy what the task needs into the folder",
+        )
     return Assignment(
         app=AppReference(definition.name, image or definition.image, definition.to_json()),
         params=_params(folder / PARAMS),

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from lading.run.ownership import Owner
     from lading.run.records import Records
 
-__all__ = ["Example", "Trial", "read_example", "try_example"]
+__all__ = ["Example", "Trial", "check_inside", "read_example", "try_example"]
 
 FOLDER, INPUTS, OUTPUTS, TASK = "example", "inputs", "outputs", "task.json"
 
@@ -113,7 +113,26 @@ def read_example(folder: Path, *, update: bool) -> Example:
 def _channels(folder: Path) -> dict[str, Path]:
     if not folder.is_dir():
         return {}
-    return {path.name: path.absolute() for path in sorted(folder.iterdir()) if path.is_dir()}
+    found = {path.name: path.absolute() for path in sorted(folder.iterdir()) if path.is_dir()}
+    for path in found.values():
+        check_inside(path, folder.parent.parent)
+    return found
+
+
+def check_inside(path: Path, folder: Path) -> None:
+    """See that a directory lies in a folder: its author is a stranger, and gets what is mounted.
+
+    Raises
+    ------
+    ConfigError
+        It lies, or leads, outside.
+    """
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise ConfigError(
+            str(path),
+            f"lies outside the folder, in {path.resolve()}",
+            fix="copy what the example needs into the folder",
+        )
 
 
 async def try_example(
