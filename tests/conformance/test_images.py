@@ -277,6 +277,27 @@ async def test_a_context_that_can_not_be_read_to_its_end(
 
 
 @pytest.mark.parametrize("engine_kind", ["docker", "podman"])
+async def test_a_build_that_is_cancelled(engine: Engine, image: str, tag: str) -> None:
+    text = f'FROM {image}\nLABEL run={tag}\nRUN ["/probe", "sleep", "2"]\nLABEL done=yes\n'
+    works = asyncio.Event()
+
+    def tell(status: PullStatus) -> None:
+        if '"sleep"' in status.text:
+            works.set()
+
+    building = asyncio.create_task(engine.build(context({"Dockerfile": text}), tag, progress=tell))
+    await works.wait()
+    building.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await building
+    with pytest.raises(ImageNotFound):
+        await engine.image(tag)
+    # And the engine builds on.
+    info = await engine.build(context({"Dockerfile": f"FROM {image}\nLABEL run={tag}\n"}), tag)
+    assert info.labels["run"] == tag
+
+
+@pytest.mark.parametrize("engine_kind", ["docker", "podman"])
 async def test_a_stage_and_a_platform(engine: Engine, image: str, tag: str) -> None:
     text = f"FROM {image} AS first\nLABEL at=first\nFROM first\nLABEL at=second\n"
     files = {"Dockerfile": text}
