@@ -32,6 +32,8 @@ _INSERT: Final = (
 )
 _SELECT: Final = f"SELECT {COLUMNS} FROM lading_ledger"  # noqa: S608
 _REPEATS: Final = COLUMNS.split(", ").index("repeats")
+_TOGETHER: Final = 8
+"""Entries that are signed together: a receipt goes into a header, and grows with each."""
 _PAGE: Final = 1000
 """Entries that are read at once."""
 
@@ -146,7 +148,12 @@ class Ledger:
                     new[execution.id] = draft
                     _use_up(transaction, execution, draft)
             if new:
-                entries = self._signed(list(new.values()))
+                drafts = list(new.values())
+                entries = [
+                    entry
+                    for start in range(0, len(drafts), _TOGETHER)
+                    for entry in self._signed(drafts[start : start + _TOGETHER])
+                ]
                 transaction.write(_INSERT, [entry.row() for entry in entries])
                 known |= zip(new, entries, strict=True)
         self._last, self._own = head, True
