@@ -72,12 +72,7 @@ def read_example(
     """
     definition = read_app_definition(folder / DEFINITION)
     resources = folder / RESOURCES
-    if not resources.resolve().is_relative_to(folder.resolve()):
-        raise ConfigError(
-            str(resources),
-            f"lies outside the folder, in {resources.resolve()}",
-            fix="copy what the task needs into the folder",
-        )
+    _check_inside(resources, folder)
     return Assignment(
         app=AppReference(definition.name, image or definition.image, definition.to_json()),
         params=_params(folder / PARAMS),
@@ -86,6 +81,18 @@ def read_example(
         # A try that fails is what is looked for: no second one hides it.
         options=DriverOptions(nodes=1, max_subtasks=_SUBTASKS, retries=0, **driver),
     )
+
+
+def _check_inside(resources: Path, folder: Path) -> None:
+    """Refuse links that lead outside: they are followed, and the folder's author is a stranger."""
+    home = folder.resolve()
+    for path in (resources, *resources.rglob("*")):
+        if path.is_symlink() and not path.resolve().is_relative_to(home):
+            raise ConfigError(
+                str(path),
+                f"lies outside the folder, in {path.resolve()}",
+                fix="copy what the task needs into the folder",
+            )
 
 
 def _params(path: Path) -> dict[str, Any]:
