@@ -17,6 +17,7 @@ import json
 import logging
 import shutil
 import tempfile
+import threading
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -194,6 +195,9 @@ async def _name_short(engine: Engine, image: ImageInfo, cid: Cid) -> None:
 
 # Where files lie meanwhile.
 
+_homes = threading.Lock()
+"""Held where a process's own folder is made, or goes with the last that is in it."""
+
 
 @contextlib.asynccontextmanager
 async def work_folder(owner: Owner) -> AsyncIterator[Path]:
@@ -220,15 +224,14 @@ async def work_folder(owner: Owner) -> AsyncIterator[Path]:
 
 def _make_folder(state: Path, owner_id: str) -> Path:
     home = state / _FOLDER / owner_id
-    while True:
+    with _homes:
         home.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with contextlib.suppress(FileNotFoundError):  # the last of the others took it with them
-            return Path(tempfile.mkdtemp(dir=home))
+        return Path(tempfile.mkdtemp(dir=home))
 
 
 def _remove_folder(made: Path) -> None:
     shutil.rmtree(made, ignore_errors=True)
-    with contextlib.suppress(OSError):  # others of this process still use it
+    with _homes, contextlib.suppress(OSError):  # others of this process still use it
         made.parent.rmdir()
 
 
