@@ -250,11 +250,12 @@ class _Push:
         """Give it to the node, or write the file."""
         if car is not None:
             from lading.content.car import write_car  # noqa: PLC0415
+            from lading.content.stoppable import in_thread  # noqa: PLC0415
 
             target = Path(car)
             with printing.Live(f"write {target}") as live:
                 live("adding")
-                return await asyncio.to_thread(write_car, path, target)
+                return await in_thread(write_car, path, target)
         from lading.content.ipfs import Node  # noqa: PLC0415
         from lading.units import format_bytes  # noqa: PLC0415
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import tempfile
+import threading
 from pathlib import Path
 from typing import BinaryIO, Self
 
@@ -27,7 +28,9 @@ _MOST_HEADER = 64 * 1024
 _LONGEST_CID = 64
 
 
-def write_car(path: Path, target: Path, *, hidden: bool = False) -> Added:
+def write_car(
+    path: Path, target: Path, *, hidden: bool = False, stop: threading.Event | None = None
+) -> Added:
     """Write a file or folder, with all its blocks, as a CAR file; blocks while it works.
 
     Parameters
@@ -37,10 +40,12 @@ def write_car(path: Path, target: Path, *, hidden: bool = False) -> Added:
         Appears when it is whole; one that is there is replaced.
     hidden : bool
         As for :func:`lading.content.adding.add_path`.
+    stop : threading.Event or None
+        Ends the work when it is set; nothing is left then.
 
     Raises
     ------
-    InputError, ContentRefused
+    InputError, ContentRefused, InterruptedError
         As :func:`lading.content.adding.add_path`.
     ContentError
         `target` can't be written.
@@ -63,7 +68,7 @@ def write_car(path: Path, target: Path, *, hidden: bool = False) -> Added:
                     raise _unwritable(target, error) from None
 
             file.write(_header(_PLACEHOLDER))
-            added = add_path(path, keep, hidden=hidden)
+            added = add_path(path, keep, hidden=hidden, stop=stop)
             file.seek(0)
             file.write(_header(added.cid))
         mask = os.umask(0)
@@ -71,7 +76,7 @@ def write_car(path: Path, target: Path, *, hidden: bool = False) -> Added:
         Path(temporary).chmod(0o666 & ~mask)
         Path(temporary).replace(target)
     except OSError as error:
-        if isinstance(error, InputError):
+        if isinstance(error, InputError | InterruptedError):
             raise
         raise _unwritable(target, error) from None
     finally:

@@ -10,7 +10,6 @@ import asyncio
 import base64
 import json
 import re
-import threading
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -20,6 +19,7 @@ from lading.content.adding import PROFILE, Added, add_path
 from lading.content.cid import Cid, verify
 from lading.content.confirming import confirm
 from lading.content.multipart import BOUNDARY, ROOT, Sent, parts
+from lading.content.stoppable import in_thread
 from lading.content.unixfs import MOST_BLOCK
 from lading.engine.shield import to_the_end
 from lading.errors import (
@@ -203,16 +203,10 @@ class Node:
             ) from None
 
     async def _made_here(self, path: Path, *, hidden: bool) -> Added | None:
-        stop = threading.Event()
-        work = asyncio.create_task(asyncio.to_thread(add_path, path, hidden=hidden, stop=stop))
         try:
-            return await asyncio.shield(work)
+            return await in_thread(add_path, path, hidden=hidden)
         except FolderSharded:
             return None
-        except asyncio.CancelledError:
-            stop.set()
-            await to_the_end(_ended(work))
-            raise
 
     async def _send(self, path: Path, sent: Sent, *, hidden: bool) -> Cid:
         target = self._target("add", ADD_OPTIONS)
@@ -346,12 +340,6 @@ async def _sending(
             sent.report()
     finally:
         made.close()
-
-
-async def _ended(work: asyncio.Task[Added]) -> None:
-    await asyncio.wait({work})
-    if not work.cancelled():
-        work.exception()
 
 
 def _message(body: bytes) -> str:

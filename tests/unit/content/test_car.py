@@ -16,6 +16,7 @@ from lading.content.adding import CHUNK, add_path
 from lading.content.car import CarFile, write_car
 from lading.content.cid import Cid, varint
 from lading.content.fetching import fetch
+from lading.content.stoppable import in_thread
 from lading.errors import (
     ContentError,
     ContentNotFound,
@@ -181,6 +182,18 @@ def test_one_that_was_there_stays_until_the_new_one_is_whole(tmp_path: Path) -> 
     assert target.read_bytes() == b"old"
     write_car(Path(__file__), target)
     assert target.read_bytes() != b"old"
+
+
+async def test_nothing_is_left_when_its_caller_leaves(tmp_path: Path) -> None:
+    """What could write on in a thread is stopped, and waited for."""
+    (tmp_path / "large").write_bytes(bytes(256 << 20))
+    task = asyncio.create_task(in_thread(write_car, tmp_path / "large", tmp_path / "x.car"))
+    while len(list(tmp_path.iterdir())) < 2 and not task.done():
+        await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert [path.name for path in tmp_path.iterdir()] == ["large"]
 
 
 @pytest.fixture
