@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DockerImages"]
 
-_DIGEST = re.compile(r"\bsha256:[0-9a-f]{64}\b")
+_DIGEST = re.compile(r"digest: (sha256:[0-9a-f]{64})\b")
 _LOADED = re.compile(r"Loaded image(?: ID)?: (\S+)")
 
 
@@ -77,7 +77,6 @@ class DockerImages:
                 ref, "a digest can't be pushed to", fix="write a tag, or none for latest"
             )
         call = Call(f"pushing image {ref}", Thing.PUSH, ref)
-        # Podman's imitation takes no part of a name for the tag.
         fields = query(tag=reference.version, tlsVerify=self._tls_verify(reference))
         path = f"/images/{segment(reference.name)}/push{fields}"
         digest = ""
@@ -92,12 +91,8 @@ class DockerImages:
                         progress(status)
                     # Docker says it in a value of its own, and Podman in words only.
                     digest = _digest_in(value.get("aux")) or digest
-                    if (
-                        status
-                        and "digest:" in status.text
-                        and (found := _DIGEST.search(status.text))
-                    ):
-                        digest = found[0]
+                    if status and (found := _DIGEST.search(status.text)):
+                        digest = found[1]
         if not digest:
             raise ImagePushFailed(ref, "the engine did not say under which digest it is there")
         return digest
