@@ -117,9 +117,9 @@ async def _find(
         Judge(folder),
         owner=us[0],
         records=us[1],
-        told=lambda probe: printing.note(str(probe)),
     )
-    return await find_limits(run, folder.limits, await _wish(engine, order, folder))
+    wish = await _wish(engine, order, folder)
+    return await find_limits(run, folder.limits, wish, told=lambda one: printing.note(str(one)))
 
 
 async def _wish(engine: Engine, order: Ordered, folder: TaskFolder) -> Wish:

@@ -161,7 +161,10 @@ def test_a_machine_that_is_busy_for_once_is_forgiven() -> None:
         return Probe(limits, probe.start_seconds, probe.call_seconds * (9 if slow else 1),
                      probe.memory_peak, probe.error)  # fmt: skip
 
-    found = asyncio.run(find_limits(run, TaskLimits(), Wish(MOST)))
+    told: list[Probe] = []
+    found = asyncio.run(find_limits(run, TaskLimits(), Wish(MOST), told=told.append))
+    assert found.probes == told
+    assert any(probe.slow for probe in told)
     assert found.smallest_memory <= 52 * MIB
     assert found.cpus == 0.5
 
@@ -185,6 +188,6 @@ def test_a_run_is_told_in_a_line() -> None:
     assert str(Probe(limits, 0.2, 1.5, GIB)) == (
         "64 MiB, 0.5 cores: passed, 200 ms + 1.5 s, memory 1 GiB at the most"
     )
-    assert "too slow" in str(Probe(limits, slow=True))
+    assert str(Probe(limits, 9.0, slow=True)) == "64 MiB, 0.5 cores: too slow, 9.0 s + 0 ms"
     failed = Probe(TaskLimits(), error=RunError("it ended"))
     assert str(failed) == "128 MiB, 1 core: failed, it ended"

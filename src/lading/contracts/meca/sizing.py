@@ -115,7 +115,9 @@ class Probe:
         seconds = self.start_seconds, self.call_seconds
         took = " + ".join(map(format_seconds, seconds))
         verdict = "too slow" if self.slow else "passed"
-        return f"{where}: {verdict}, {took}, memory {format_bytes(self.memory_peak)} at the most"
+        peak = self.memory_peak
+        memory = f", memory {format_bytes(peak)} at the most" if peak else ""
+        return f"{where}: {verdict}, {took}{memory}"
 
 
 @dataclass(slots=True)
@@ -155,7 +157,9 @@ class Sizing:
 Run = Callable[[TaskLimits, Allowed], Awaitable[Probe]]
 
 
-async def find_limits(run: Run, declared: TaskLimits, wish: Wish) -> Sizing:
+async def find_limits(
+    run: Run, declared: TaskLimits, wish: Wish, *, told: Callable[[Probe], None] = lambda _: None
+) -> Sizing:
     """Find the smallest limits under which a task passes.
 
     Parameters
@@ -166,13 +170,15 @@ async def find_limits(run: Run, declared: TaskLimits, wish: Wish) -> Sizing:
     declared : TaskLimits
         Where to begin.
     wish : Wish
+    told : callable
+        Gets each run, as soon as it has ended.
 
     Raises
     ------
     RunError
         It passes under no limits that could be tried; the error of the last run.
     """
-    search = _Search(run, declared, wish)
+    search = _Search(run, declared, wish, told)
     await search.begin()
     await search.memory()
     await search.cores()
@@ -181,8 +187,11 @@ async def find_limits(run: Run, declared: TaskLimits, wish: Wish) -> Sizing:
 
 
 class _Search:
-    def __init__(self, run: Run, declared: TaskLimits, wish: Wish) -> None:
+    def __init__(
+        self, run: Run, declared: TaskLimits, wish: Wish, told: Callable[[Probe], None]
+    ) -> None:
         self._run = run
+        self._told = told
         self._wish = wish
         self._allowed = Allowed()
         self.found = Sizing(declared, Probe(declared))
@@ -314,6 +323,7 @@ class _Search:
         if late and probe.error is None:
             probe = replace(probe, slow=True)
         self.found.probes.append(probe)
+        self._told(probe)
         return probe
 
     def _rounded(self, memory: float) -> int:
@@ -333,7 +343,6 @@ def in_containers(
     *,
     owner: Owner,
     records: Records,
-    told: Callable[[Probe], None],
 ) -> Run:
     """Make what runs a task for :func:`find_limits`: a container for each run, called twice.
 
@@ -346,8 +355,6 @@ def in_containers(
         Compares a reply with the example.
     owner, records
         As :func:`lading.contracts.meca.trial.try_task` takes them.
-    told : callable
-        Gets each run, as soon as it has ended.
     """
 
     async def run(limits: TaskLimits, allowed: Allowed) -> Probe:
@@ -368,7 +375,6 @@ def in_containers(
             probe = replace(probe, start_seconds=start, error=None)
         elif isinstance(trial.error, TimedOut) and call < job.timeout:
             probe = replace(probe, call_seconds=call, error=None)
-        told(probe)
         return probe
 
     return run
