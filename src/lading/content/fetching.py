@@ -154,7 +154,8 @@ def _errors(target: Path) -> Iterator[None]:
     try:
         yield
     except FileExistsError as error:
-        name = Path(str(error.filename)).name
+        # Of a symbolic link, the first is where it leads.
+        name = os.path.basename(os.fsdecode(error.filename2 or error.filename))  # noqa: PTH119
         raise ContentRefused(f"two entries of a folder are called {name!r}") from None
     except FileMissing:
         raise

@@ -240,7 +240,7 @@ class Node:
             said = trailer or lines.message or "nothing about what it was given"
             raise ContentError(f"the node at {self.api} could not add it: {said[:500]}")
         try:
-            return Cid.from_bytes(Cid.parse(lines.root).to_bytes())
+            return Cid.parse(lines.root)
         except ValueError as error:
             raise ContentError(f"the node at {self.api} made no CID: {error}") from None
 

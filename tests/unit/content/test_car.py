@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -194,19 +193,6 @@ async def test_nothing_is_left_when_its_caller_leaves(tmp_path: Path) -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     assert [path.name for path in tmp_path.iterdir()] == ["large"]
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    folder = tmp_path / "small"
-    folder.mkdir()
-    done = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=1m", "none", folder], check=False, capture_output=True
-    )
-    if done.returncode:
-        pytest.skip("only root can mount a small file system")
-    yield folder
-    subprocess.run(["umount", folder], check=True)
 
 
 def test_a_disk_that_is_full(small_disk: Path, tmp_path: Path) -> None:

@@ -308,20 +308,6 @@ async def test_what_is_there_stays(source: Blocks, target: Path, tmp_path: Path)
     assert source.asked == []
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system with room for a megabyte."""
-    folder = tmp_path / "small"
-    folder.mkdir()
-    done = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=1m", "none", folder], check=False, capture_output=True
-    )
-    if done.returncode:
-        pytest.skip("only root can mount a small file system")
-    yield folder
-    subprocess.run(["umount", folder], check=True)
-
-
 async def test_a_disk_that_is_full(source: Blocks, small_disk: Path, tmp_path: Path) -> None:
     (tmp_path / "large").write_bytes(os.urandom(3 << 20))
     added = await asyncio.to_thread(add_path, tmp_path / "large", source.sink)

@@ -9,7 +9,6 @@ import io
 import json
 import os
 import platform
-import subprocess
 import tarfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -206,19 +205,6 @@ async def test_a_folder_that_can_not_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ContentError, match="can't be written: Not a directory"):
         await write_layout(poured(docker_archive([bytes(5 << 20)])), tmp_path / "file/layout")
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    folder = tmp_path / "small"
-    folder.mkdir()
-    done = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=1m", "none", folder], check=False, capture_output=True
-    )
-    if done.returncode:
-        pytest.skip("only root can mount a small file system")
-    yield folder
-    subprocess.run(["umount", folder], check=True)
 
 
 async def test_a_disk_that_is_full(small_disk: Path) -> None:
