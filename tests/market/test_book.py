@@ -49,7 +49,7 @@ def entries(url: str) -> list[str]:
 
 
 async def test_what_is_appended_is_there_at_once(book: Book, url: str, execution: Maker) -> None:
-    first = await book.append(execution(id="a"), alone=True)
+    first = await book.append(execution(id="a"), others=0)
     both = await asyncio.gather(*(book.append(execution(id=name)) for name in "bc"))
     assert [first.seq, *(one.seq for one in both)] == [1, 2, 3]
     assert await asyncio.to_thread(entries, url) == ["a", "b", "c"]
@@ -179,11 +179,11 @@ class Holder:
 
 
 async def test_a_locked_ledger_is_waited_for(book: Book, url: str, execution: Maker) -> None:
-    await book.append(execution(), alone=True)
+    await book.append(execution(), others=0)
     holder = await asyncio.to_thread(Holder, url)
     try:
         waiting = [
-            asyncio.create_task(book.append(execution(), alone=number == 0)) for number in range(3)
+            asyncio.create_task(book.append(execution(), others=number)) for number in range(3)
         ]
         await asyncio.sleep(0.3)
         assert not any(task.done() for task in waiting)
@@ -212,7 +212,7 @@ async def test_a_ledger_locked_for_longer_than_patience_withholds_and_recovers(
         facts = json.loads(lost.partition(": ")[2])
         assert (facts["id"], facts["client"], facts["fee"]) == ("withheld", "ann", "0.25")
         await until(lambda: book.problem is None)
-        assert (await book.append(execution(id="after"), alone=True)).seq == 1
+        assert (await book.append(execution(id="after"), others=0)).seq == 1
     assert await asyncio.to_thread(entries, url) == ["after"]
 
 
@@ -257,7 +257,7 @@ async def test_a_full_disk_withholds_and_recovers(
 
         async def use_it_up() -> None:
             for number in range(200):
-                entry = await book.append(execution(id=f"e{number}"), alone=True)
+                entry = await book.append(execution(id=f"e{number}"), others=0)
                 done.append(entry.id)
 
         with pytest.raises(MarketUnavailable, match="disk") as caught:

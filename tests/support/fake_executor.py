@@ -30,9 +30,9 @@ def die_when(moment: str) -> None:
     """Have the process killed at a moment that nobody could hit from outside."""
     append = Book.append
 
-    async def dying(book: Book, execution: Execution, *, alone: bool = False) -> Entry:
+    async def dying(book: Book, execution: Execution, *, others: int = 1) -> Entry:
         if moment == "committed":
-            await append(book, execution, alone=alone)
+            await append(book, execution, others=others)
         os.kill(os.getpid(), signal.SIGKILL)
         raise AssertionError("killed")
 

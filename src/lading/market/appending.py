@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from lading.engine.shield import to_the_end
 from lading.errors import LadingError, MarketUnavailable, RecordError, RecordForged
 from lading.market.catalogue import Listing, Names
-from lading.market.ledger import Entry, Execution, KeptReply, Ledger
+from lading.market.entries import Entry, Execution, KeptReply
+from lading.market.ledger import TOGETHER, Ledger
 from lading.market.store import open_market
 
 if TYPE_CHECKING:
@@ -34,8 +35,10 @@ log = logging.getLogger("lading.market")
 
 _SPINS: Final = 3
 """How often the loop tries again at once: another process holds the lock for some 50 us."""
-_COMPANY: Final = 0.001
-"""Seconds that an append waits for others, where others are executed: they cost less together."""
+_COMPANY: Final = 0.002
+"""Seconds that an append waits for others at the most: together they cost half of what each does
+alone. Only where as many are executed as would fill a signature: with fewer, waiting costs them
+more than it saves."""
 _AT_ONCE: Final = 200
 """Executions of one transaction."""
 _EVERY: Final = 1.0
@@ -93,7 +96,8 @@ class Book:
         self._patience = patience
         self._keep = (keep_hours * 3600.0, keep_bytes)
         self._waiting: list[_Waiting] = []
-        self._scheduled = False
+        self._soon = False
+        self._timer: asyncio.TimerHandle | None = None
         self._drain: asyncio.Task[None] | None = None
         self._stop = threading.Event()
         self._version = -1
@@ -183,15 +187,15 @@ class Book:
         if self.problem is not None:
             raise self.problem
 
-    async def append(self, execution: Execution, *, alone: bool = False) -> Entry:
+    async def append(self, execution: Execution, *, others: int = 1) -> Entry:
         """Write an execution down; durable when this returns.
 
         Where the caller is cancelled meanwhile, it is written all the same.
 
         Parameters
         ----------
-        alone : bool
-            Whether nothing else is executed, so that waiting for company is in vain.
+        others : int
+            How many are executed besides: whether waiting for company is worth it.
 
         Raises
         ------
@@ -200,7 +204,7 @@ class Book:
         RecordForged
             The ledger is not what we wrote.
         """
-        if alone and self._inline and not self._waiting and self._drain is None:
+        if not others and self._inline and not self._waiting and self._drain is None:
             try:
                 return self._ledger.append([execution], wait=False)[0]
             except MarketUnavailable:
@@ -209,21 +213,31 @@ class Book:
                 self._lose([(execution, None)], error)
                 raise
         future: asyncio.Future[Entry] = self._loop.create_future()
-        self._queue(execution, future)
+        self._queue(execution, future, others)
         return await future
 
     def append_later(self, execution: Execution) -> None:
         """Write an execution down for which nobody waits."""
-        self._queue(execution, None)
+        self._queue(execution, None, 0)
 
-    def _queue(self, execution: Execution, future: asyncio.Future[Entry] | None) -> None:
+    def _queue(
+        self, execution: Execution, future: asyncio.Future[Entry] | None, others: int
+    ) -> None:
         self._waiting.append((execution, future))
-        if self._drain is None and not self._scheduled:
-            self._scheduled = True
-            self._loop.call_later(_COMPANY, self._write)
+        if self._drain is not None:
+            return
+        if others < TOGETHER or len(self._waiting) >= TOGETHER:
+            if not self._soon:
+                self._soon = True
+                self._loop.call_soon(self._write)
+        elif self._timer is None:
+            self._timer = self._loop.call_later(_COMPANY, self._write)
 
     def _write(self) -> None:
-        self._scheduled = False
+        self._soon = False
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         if self._drain is not None or not self._waiting:
             return
         if self._inline and len(self._waiting) <= _AT_ONCE:

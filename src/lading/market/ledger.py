@@ -23,7 +23,7 @@ from lading.market.money import from_millionths, to_millionths
 if TYPE_CHECKING:
     from lading.market.keys import HostKey
 
-__all__ = ["By", "Entry", "Execution", "KeptReply", "Ledger", "Sum"]
+__all__ = ["TOGETHER", "By", "Entry", "Execution", "KeptReply", "Ledger", "Sum"]
 
 By = Literal["task", "client", "developer"]
 _INSERT: Final = (
@@ -32,7 +32,7 @@ _INSERT: Final = (
 )
 _SELECT: Final = f"SELECT {COLUMNS} FROM lading_ledger"  # noqa: S608
 _REPEATS: Final = COLUMNS.split(", ").index("repeats")
-_TOGETHER: Final = 8
+TOGETHER: Final = 8
 """Entries that are signed together: a receipt goes into a header, and grows with each."""
 _PAGE: Final = 1000
 """Entries that are read at once."""
@@ -151,8 +151,8 @@ class Ledger:
                 drafts = list(new.values())
                 entries = [
                     entry
-                    for start in range(0, len(drafts), _TOGETHER)
-                    for entry in self._signed(drafts[start : start + _TOGETHER])
+                    for start in range(0, len(drafts), TOGETHER)
+                    for entry in self._signed(drafts[start : start + TOGETHER])
                 ]
                 transaction.write(_INSERT, [entry.row() for entry in entries])
                 known |= zip(new, entries, strict=True)

@@ -223,7 +223,7 @@ class Billing:
                 output_sha256=await _sha256(reply.body),
                 reply=KeptReply(reply.content_type, reply.body) if case.key else None,
             )
-            entry = await book.append(execution, alone=self._running == 1)
+            entry = await book.append(execution, others=self._running - 1)
         finally:
             self._running -= 1
         return Billed(reply, entry.receipt)
