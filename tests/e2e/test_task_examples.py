@@ -127,6 +127,16 @@ def test_its_example(name: str, lading: Cli, image: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(100)
+@pytest.mark.parametrize("name", ["make-signals", "measure-signals"])
+def test_the_example_of_a_processing_container(name: str, lading: Cli, image: str) -> None:
+    folder = EXAMPLES.parent / "processing" / name
+    command = ("test", str(folder), "--tag", image, "--json")
+    told = json.loads(run(lading, *command, *build_arguments(lading.engine, name)))
+    assert told["passed"]
+
+
+@pytest.mark.slow
 @pytest.mark.timeout(400)
 async def test_stable_diffusion(
     start: Start, lading: Cli, image: str, tmp_path: Path, engine_host: str
