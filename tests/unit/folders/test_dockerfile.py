@@ -93,7 +93,7 @@ def test_here_documents_are_not_read_as_instructions() -> None:
 
 
 def test_within_quotes_no_here_document_begins() -> None:
-    assert shown('FROM a:1\nRUN echo "a <<EOF b" \'<<EOF\'\nUSER me\n')[2] == (3, "USER", "me")
+    assert shown("FROM a:1\nRUN echo \"a <<EOF b\" '<<EOF'\nUSER me\n")[2] == (3, "USER", "me")
 
 
 def test_what_a_builder_refuses() -> None:
