@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from benchmarks.chain import chain_figure
+from benchmarks.cids import cid_figures
 from benchmarks.cold import cold_figures, spare_figure
 from benchmarks.docker_api import ApiError, find_engine
 from benchmarks.executor import ExecutorError
@@ -69,6 +70,8 @@ def _run(setting: Setting, wanted: set[str]) -> list[Figure]:
     figures += _measured(wanted & {"subtasks"}, lambda: subtasks_figure(setting))
     calls = wanted & {"calls1", "calls8"}
     figures += _measured(calls, lambda: call_figures(setting, calls))
+    cids = wanted & {"cid", "cidfiles", "cidnode"}
+    figures += _measured(cids, lambda: cid_figures(setting, cids))
     figures += _measured(wanted & {"driver"}, lambda: iter([driver_figure(setting)]))
     return sorted(figures, key=lambda figure: list(PROMISES).index(figure.name))
 

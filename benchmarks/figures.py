@@ -72,6 +72,9 @@ PROMISES = {
             0.95,
             more_is_better=True,
         ),
+        Promise("cid", "the CID of a large file / its SHA-256", "", 1.5, 1.1),
+        Promise("cidfiles", "the CID of 5,000 files / each one's SHA-256", "", 3.0, 2.0),
+        Promise("cidnode", "the CID of a file / an IPFS node's time for it", "", 0.3, 0.1),
         Promise("driver", "the driver's memory, 10,000 subtasks", "MB", 120, 80),
     )
 }

@@ -27,8 +27,13 @@ from typer.main import get_group
 
 import lading.contracts.meca.calls  # noqa: F401  # its errors are to be found, too
 from lading.cli.root import COMMANDS, app
+from lading.contracts.golem.rules import GOLEM
 from lading.contracts.meca.options import ExecutorOptions
+from lading.contracts.meca.rules import MECA
+from lading.contracts.processing.rules import PROCESSING
 from lading.errors import LadingError
+from lading.folders.findings import LEVELS
+from lading.folders.rules import COMMON
 from lading.settings import EngineOptions
 
 ROOT = Path(__file__).parents[1]
@@ -139,6 +144,40 @@ def exit_codes() -> str:
     return table(["Exit code", "Errors"], rows)
 
 
+def rule_table(rules: tuple[Any, ...]) -> str:
+    """Write the table of some rules of ``lading check``, the worst first."""
+    rows = [
+        [f"`{rule.name}`", rule.level, rule.about, sentence(rule.why), sentence(rule.fix)]
+        for rule in sorted(rules, key=lambda rule: LEVELS.index(rule.level))
+    ]
+    return table(["Rule", "Level", "What is found", "Why it matters", "What to do"], rows)
+
+
+def sentence(text: str) -> str:
+    """Write what a command prints as a sentence of a page; an address in it is no link."""
+    return f"{text[0].upper()}{text[1:]}".replace("<", "&lt;")
+
+
+def rules_of_all() -> str:
+    """Write the rules for folders of all contracts."""
+    return rule_table(COMMON)
+
+
+def rules_of_meca() -> str:
+    """Write the rules for task folders."""
+    return rule_table(MECA)
+
+
+def rules_of_processing() -> str:
+    """Write the rules for folders of processing-containers."""
+    return rule_table(PROCESSING)
+
+
+def rules_of_golem() -> str:
+    """Write the rules for folders of Golem applications."""
+    return rule_table(GOLEM)
+
+
 def records_schema() -> str:
     """Copy the schema of the records."""
     text = (ROOT / "src/lading/run/records.sql").read_text("utf-8")
@@ -160,6 +199,10 @@ PARTS: dict[str, Callable[[], str]] = {
         command_help,
         error_table,
         exit_codes,
+        rules_of_all,
+        rules_of_meca,
+        rules_of_processing,
+        rules_of_golem,
         records_schema,
         configuration_file,
     )

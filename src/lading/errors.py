@@ -8,7 +8,8 @@
     │   ├── FileInvalid              2  400   ... a file; with every finding and its line
     │   │   └── FileMissing          2  400   ... there is none; also a FileNotFoundError
     │   ├── InvalidLimit             2  400   ... a resource limit
-    │   └── RequestTooLarge          2  413
+    │   ├── RequestTooLarge          2  413
+    │   └── KeyReused                2  422   an idempotency key that came with another request
     ├── EngineError                 69  502   the container engine said no
     │   ├── EngineUnreachable       69  503
     │   ├── EngineTooOld            69  503
@@ -21,6 +22,7 @@
     │       ├── ImageNotFound       66  404   absent here and at the registry
     │       ├── ImageDenied         77  403   the registry wants other credentials
     │       ├── ImagePullFailed     69  502
+    │       ├── ImagePushFailed     69  502
     │       ├── ImageFileNotFound   66  404   no such file inside the image
     │       └── BuildFailed         65  422
     ├── RunError                    70  502   a container did not do what it should
@@ -31,6 +33,7 @@
     │   ├── TaskFailed              70  502   it answered, with an HTTP error
     │   ├── ReplyBroken             70  502   the connection broke before the whole reply came
     │   ├── ReplyTooLarge           70  502
+    │   ├── OutputDiffers           70  502   not what its example says
     │   ├── ContainerLost           70  502   somebody removed the container meanwhile
     │   ├── AppError                70  502   an application's handler raised, or broke its contract
     │   │   └── AppGone             70  502   ... it ended in the middle of a call
@@ -41,8 +44,17 @@
     │   ├── GpuUnavailable          75  503
     │   ├── QueueFull               75  503
     │   └── NotAccepting            75  503   paused, or stopping
+    ├── ContentError                69  502   content by address can't be had, or stored
+    │   ├── ContentNotFound         66  404   nobody has it, as far as could be found out in time
+    │   ├── ContentRefused          65  422   a block is not what its address says, or lies outside
+    │   └── NodeUnreachable         69  503   the IPFS node does not answer
+    ├── ExecutorError               69  502   an executor elsewhere does not answer as one
+    │   └── ExecutorDenied          77  403   ... it wants its token, or another
     └── RecordError                 74  500
-        └── RecordNotFound          66  404
+        ├── RecordNotFound          66  404
+        ├── ReplyForgotten          66  409   executed and billed before, and no longer kept
+        ├── MarketUnavailable       75  503   locked, full, or out of reach: try again later
+        └── RecordForged            65  500   a ledger's chain or a receipt does not hold
 
 The first number is the exit code of the command line (sysexits.h where it has one, the shell's
 124 and 137 for time-outs and kills), the second the HTTP status.
@@ -63,12 +75,18 @@ __all__ = [
     "ConfigError",
     "ContainerLost",
     "ContainerNotFound",
+    "ContentError",
+    "ContentNotFound",
+    "ContentRefused",
     "EngineError",
     "EngineTooOld",
     "EngineUnreachable",
+    "ExecutorDenied",
+    "ExecutorError",
     "ExitedEarly",
     "FileInvalid",
     "FileMissing",
+    "FolderSharded",
     "GolemTaskFailed",
     "GpuUnavailable",
     "ImageDenied",
@@ -77,19 +95,26 @@ __all__ = [
     "ImageNameInvalid",
     "ImageNotFound",
     "ImagePullFailed",
+    "ImagePushFailed",
     "InputError",
     "InvalidLimit",
+    "KeyReused",
     "LadingError",
+    "MarketUnavailable",
     "NameTaken",
     "NetworkNotFound",
+    "NodeUnreachable",
     "NotAccepting",
     "NotReady",
     "NotSupported",
     "OutOfMemory",
+    "OutputDiffers",
     "QueueFull",
     "RecordError",
+    "RecordForged",
     "RecordNotFound",
     "ReplyBroken",
+    "ReplyForgotten",
     "ReplyTooLarge",
     "RequestTooLarge",
     "RunError",
@@ -175,6 +200,12 @@ class RequestTooLarge(InputError):
     """The request's body is larger than what is accepted."""
 
     http_status = 413
+
+
+class KeyReused(InputError):
+    """The idempotency key came before, with another request."""
+
+    http_status = 422
 
 
 class EngineError(LadingError):
@@ -274,10 +305,31 @@ class ImageDenied(ImageError):
 
 
 class ImagePullFailed(ImageError):
-    """The registry could not be reached, or broke off."""
+    """The registry could not be reached, or broke off.
+
+    Attributes
+    ----------
+    passing : bool
+        Whether it may have passed by the next try: a registry that is down, not one that refuses.
+    """
 
     exit_code = 69
     http_status = 502
+    passing: bool = False
+
+
+class ImagePushFailed(ImageError):
+    """The registry could not be reached, refused the image, or broke off.
+
+    Attributes
+    ----------
+    passing : bool
+        Whether it may have passed by the next try: a registry that is down, not one that refuses.
+    """
+
+    exit_code = 69
+    http_status = 502
+    passing: bool = False
 
 
 class ImageFileNotFound(ImageError):
@@ -413,6 +465,20 @@ class ReplyTooLarge(RunError):
     """The reply is larger than the limit set for it."""
 
 
+class OutputDiffers(RunError):
+    """A task answered, and not what its example says.
+
+    Parameters
+    ----------
+    diff : str
+        What differs, to be read by people; lines as of ``diff -u`` where both are text.
+    """
+
+    def __init__(self, message: str, *, diff: str = "", fix: str = "") -> None:
+        super().__init__(message, fix=fix)
+        self.diff = diff
+
+
 class ContainerLost(RunError):
     """Somebody else removed or stopped the container while we used it."""
 
@@ -475,6 +541,57 @@ class NotAccepting(CapacityError):
     """No new work is taken: paused, or stopping."""
 
 
+class ContentError(LadingError):
+    """Content by address can't be had, or can't be stored.
+
+    Parameters
+    ----------
+    message : str
+        What happened, naming the CID, the file or the node.
+    """
+
+    exit_code = 69
+    http_status = 502
+
+
+class ContentNotFound(ContentError):
+    """Nobody has it, as far as could be found out in the time given."""
+
+    exit_code = 66
+    http_status = 404
+
+
+class ContentRefused(ContentError):
+    """It is there and not taken: a block is not what its address says, or a name leads outside."""
+
+    exit_code = 65
+    http_status = 422
+
+
+class FolderSharded(ContentRefused):
+    """A folder is so large that nodes spread it over several blocks, each kind in its own way."""
+
+
+class NodeUnreachable(ContentError):
+    """The IPFS node does not answer, or is none."""
+
+    http_status = 503
+
+
+class ExecutorError(LadingError):
+    """An executor that was asked over HTTP does not answer, or not as an executor does."""
+
+    exit_code = 69
+    http_status = 502
+
+
+class ExecutorDenied(ExecutorError):
+    """An executor wants its token, or another one."""
+
+    exit_code = 77
+    http_status = 403
+
+
 class RecordError(LadingError):
     """The records can't be read or written."""
 
@@ -486,3 +603,24 @@ class RecordNotFound(RecordError):
 
     exit_code = 66
     http_status = 404
+
+
+class ReplyForgotten(RecordError):
+    """The request was executed and billed before, and its reply is no longer kept."""
+
+    exit_code = 66
+    http_status = 409
+
+
+class MarketUnavailable(RecordError):
+    """The catalogue or the ledger can't be used now: locked, full, or out of reach."""
+
+    exit_code = 75
+    http_status = 503
+
+
+class RecordForged(RecordError):
+    """A ledger's chain, or a receipt's signature, does not hold: somebody changed it."""
+
+    exit_code = 65
+    http_status = 500

@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+import asyncio
 import io
+import socket
 import tarfile
-from collections.abc import Iterator
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 from tests.conformance.conftest import ABSENT, Make, context
@@ -12,11 +16,15 @@ from tests.support.containers import output
 from lading.engine import Container, ContainerSpec, Engine, PullStatus
 from lading.errors import (
     BuildFailed,
+    ConfigError,
+    EngineError,
     ImageFileNotFound,
     ImageNameInvalid,
     ImageNotFound,
     ImagePullFailed,
+    ImagePushFailed,
 )
+from lading.run.build_context import Context
 
 MALFORMED = ["", "Upper/Case:1", "two words", ":1", "a:b:c", "-a", "a@sha256:12", "a/b:"]
 
@@ -180,6 +188,246 @@ async def test_a_build_that_fails_says_why(engine: Engine, image: str, tag: str)
     text = f"FROM {image}\nCOPY nothing /there\n"
     with pytest.raises(BuildFailed, match="nothing"):
         await engine.build(context({"Dockerfile": text}), tag)
+
+
+@pytest.mark.parametrize("engine_kind", ["docker", "podman"])
+async def test_the_steps_of_a_build_have_a_network_of_their_own_or_none(
+    engine: Engine, image: str, tag: str
+) -> None:
+    async def end(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+
+    def step(address: str, port: int) -> bytes:
+        text = (
+            f'FROM {image}\nENV N={time.time()}\nRUN ["/probe", "connect", "{address}", "{port}"]'
+        )
+        return context({"Dockerfile": text})  # never from the builder's cache
+
+    here = _own_address()
+    async with await asyncio.start_server(end, "0.0.0.0", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        await engine.build(step(here, port), tag)
+        unreached = "exit (code|status) 7"  # the probe's
+        with pytest.raises(BuildFailed, match=unreached):
+            await engine.build(step("127.0.0.1", port), tag)  # which is not the host's
+        with pytest.raises(BuildFailed, match=unreached):
+            await engine.build(step(here, port), tag, network=False)
+
+
+def _own_address() -> str:
+    """An address of this machine that others reach it at."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        any_socket.connect(("192.0.2.1", 9))  # sends nothing: it only chooses a way
+        return str(any_socket.getsockname()[0])
+
+
+@pytest.mark.parametrize("engine_kind", ["docker", "podman"])
+async def test_a_build_that_fails_names_the_step_and_shows_its_last_lines(
+    engine: Engine, image: str, tag: str
+) -> None:
+    text = f"""FROM {image}
+LABEL run={tag}
+RUN ["/probe", "echo", "of another step"]
+RUN ["/probe", "nonsense"]
+RUN ["/probe", "echo", "never"]
+"""
+    seen: list[PullStatus] = []
+    with pytest.raises(BuildFailed) as caught:
+        await engine.build(context({"Dockerfile": text}), tag, progress=seen.append)
+    first, *last = caught.value.message.splitlines()
+    assert '"nonsense"' in first
+    assert first.endswith("failed: exit code 64; its last lines:")
+    assert last[0].startswith("probe VERB:")  # all that this step wrote, and nothing else
+    assert len(last) == 5
+    assert any("of another step" in status.text for status in seen)
+    assert not any("never" in status.text for status in seen if "RUN" not in status.text)
+
+
+class Pieces:
+    """An archive in small pieces, that may be read again and again."""
+
+    def __init__(self, data: bytes, *, size: int = 100, fails: Exception | None = None) -> None:
+        self.data, self.size, self.fails = data, size, fails
+        self.times = 0
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        self.times += 1
+        for at in range(0, len(self.data), self.size):
+            yield self.data[at : at + self.size]
+        if self.fails is not None:
+            raise self.fails
+
+
+async def test_a_context_in_pieces(engine: Engine, image: str, tag: str) -> None:
+    text = f"FROM {image}\nLABEL pieces=yes\n"
+    info = await engine.build(Pieces(context({"Dockerfile": text})), tag)
+    assert info.labels["pieces"] == "yes"
+
+
+@pytest.mark.parametrize("error", [ConfigError("x", "can't be read"), OSError(5, "I/O error")])
+async def test_a_context_that_can_not_be_read_to_its_end(
+    engine: Engine, image: str, tag: str, error: Exception
+) -> None:
+    broken = Pieces(context({"Dockerfile": f"FROM {image}\n"})[:1024], fails=error)
+    with pytest.raises(type(error)) as caught:
+        await engine.build(broken, tag)
+    assert caught.value is error
+    with pytest.raises(ImageNotFound):
+        await engine.image(tag)
+
+
+@pytest.mark.parametrize("engine_kind", ["docker", "podman"])
+async def test_a_build_that_is_cancelled(engine: Engine, image: str, tag: str) -> None:
+    text = f'FROM {image}\nLABEL run={tag}\nRUN ["/probe", "sleep", "2"]\nLABEL done=yes\n'
+    works = asyncio.Event()
+
+    def tell(status: PullStatus) -> None:
+        if '"sleep"' in status.text:
+            works.set()
+
+    building = asyncio.create_task(engine.build(context({"Dockerfile": text}), tag, progress=tell))
+    await works.wait()
+    building.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await building
+    with pytest.raises(ImageNotFound):
+        await engine.image(tag)
+    # And the engine builds on.
+    info = await engine.build(context({"Dockerfile": f"FROM {image}\nLABEL run={tag}\n"}), tag)
+    assert info.labels["run"] == tag
+
+
+@pytest.mark.parametrize("engine_kind", ["docker", "podman"])
+async def test_a_stage_and_a_platform(engine: Engine, image: str, tag: str) -> None:
+    text = f"FROM {image} AS first\nLABEL at=first\nFROM first\nLABEL at=second\n"
+    files = {"Dockerfile": text}
+    assert (await engine.build(context(files), tag)).labels["at"] == "second"
+    info = await engine.build(context(files), tag, target="first", platform="linux/amd64")
+    assert info.labels["at"] == "first"
+    assert info.architecture == "amd64"
+    with pytest.raises(BuildFailed, match="third"):
+        await engine.build(context(files), tag, target="third")
+
+
+@pytest.mark.parametrize("engine_kind", ["docker", "podman"])
+async def test_names_in_any_script_in_a_context(
+    engine: Engine, image: str, tag: str, tmp_path: Path
+) -> None:
+    folder = tmp_path / "Aufgabe \N{SNOWMAN}"
+    names = [
+        "grün.txt",
+        "数据/输入.txt",
+        "данные.txt",
+        "a b'c\"d.txt",
+        "\N{GRINNING FACE}",
+        "x" * 200,
+    ]
+    for name in names:
+        (folder / "src" / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / "src" / name).write_text(name)
+    (folder / "Dockerfile").write_text(f"FROM {image}\nCOPY src /src\n")
+    await engine.build(Context(folder), tag)
+    for name in names:
+        assert await engine.read_file(tag, f"/src/{name}") == name.encode()
+
+
+async def test_another_name(engine: Engine, image: str, tag: str) -> None:
+    first = await engine.image(image)
+    await engine.tag(image, tag)
+    assert (await engine.image(tag)).id == first.id
+    await engine.tag(first.id, tag)  # again, and by its id
+    await engine.remove_image(tag)
+    with pytest.raises(ImageNotFound):
+        await engine.image(tag)
+    assert (await engine.image(image)).id == first.id
+    await engine.remove_image(tag)  # nothing to do
+    with pytest.raises(ImageNotFound):
+        await engine.tag("lading-test/absent:1", tag)
+    with pytest.raises(ImageNameInvalid):
+        await engine.tag(image, "Upper/Case")
+    with pytest.raises(ImageNameInvalid):
+        await engine.tag(image, f"me/x@sha256:{'0' * 64}")
+
+
+async def test_a_name_of_an_image_in_use(engine: Engine, make: Make, image: str, tag: str) -> None:
+    await engine.build(context({"Dockerfile": f"FROM {image}\nLABEL used={tag}\n"}), tag)
+    await make(image=tag, start=False)
+    other = tag.replace(":1", ":2")
+    await engine.tag(tag, other)
+    await engine.remove_image(other)  # only a name of several
+    with pytest.raises(EngineError, match="remov"):
+        await engine.remove_image(tag)
+    assert (await engine.image(tag)).labels["used"] == tag
+
+
+async def test_saved_and_loaded(engine: Engine, image: str, make: Make, tag: str) -> None:
+    text = f'FROM {image}\nLABEL saved={tag}\nCMD ["echo", "loaded"]\n'
+    built = await engine.build(context({"Dockerfile": text}), tag)
+    async with engine.save(tag) as pieces:
+        archive = b"".join([piece async for piece in pieces])
+    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+        names = tar.getnames()
+    assert "manifest.json" in names
+    assert f"{built.id.removeprefix('sha256:')}.json" in names
+    await engine.remove_image(tag)
+    loaded = await engine.load(Pieces(archive, size=10_000))
+    assert loaded.id == built.id
+    assert any(name.endswith(tag) for name in loaded.tags)
+    container = await make(image=tag)
+    await container.wait()
+    assert await output(container) == (b"loaded\n", b"")
+
+
+async def test_saved_and_loaded_without_a_name(engine: Engine, image: str, tag: str) -> None:
+    text = f"FROM {image}\nLABEL nameless={tag}\n"
+    built = await engine.build(context({"Dockerfile": text}), tag)
+    async with engine.save(built.id) as pieces:
+        archive = b"".join([piece async for piece in pieces])
+    await engine.remove_image(tag)
+    try:
+        loaded = await engine.load(Pieces(archive, size=10_000))
+        assert loaded.id == built.id
+        assert (await engine.image(built.id)).labels["nameless"] == tag
+    finally:
+        await engine.remove_image(built.id)
+    with pytest.raises(ImageNotFound):
+        await engine.image(built.id)
+
+
+async def test_what_can_not_be_saved_or_loaded(engine: Engine, image: str) -> None:
+    with pytest.raises(ImageNotFound):
+        async with engine.save("lading-test/absent:1"):
+            pass
+    async with engine.save(image) as pieces:
+        archive = b"".join([piece async for piece in pieces])
+    for junk in (b"", b"no archive at all", archive[: len(archive) // 2]):
+        with pytest.raises(EngineError, match="loading an image failed"):
+            await engine.load(Pieces(junk, size=10_000))
+    with pytest.raises(OSError, match="mine"):
+        await engine.load(Pieces(archive, size=10_000, fails=OSError(5, "mine")))
+
+
+async def test_who_reads_an_image_may_fail_or_stop(engine: Engine, image: str) -> None:
+    async def write() -> None:
+        async with engine.save(image) as pieces:
+            async for _ in pieces:
+                raise OSError(28, "the disk is full")
+
+    with pytest.raises(OSError, match="disk"):
+        await write()
+    async with engine.save(image) as pieces:
+        async for _ in pieces:
+            break
+    assert (await engine.image(image)).id  # and the engine answers on
+
+
+async def test_pushing_to_a_registry_that_does_not_answer(engine: Engine, image: str) -> None:
+    await engine.tag(image, ABSENT)
+    try:
+        with pytest.raises(ImagePushFailed, match="localhost:1"):
+            await engine.push(ABSENT)
+    finally:
+        await engine.remove_image(ABSENT)
 
 
 async def test_a_build_without_a_dockerfile(engine: Engine, tag: str) -> None:

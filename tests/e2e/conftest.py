@@ -10,12 +10,15 @@ from pathlib import Path
 
 import pytest
 from tests.images.build import ensure_probe
+from tests.support.by_cid import remove_images
 from tests.support.command_line import Cli
 from tests.support.executors import ExecutorProcess, executor_process
 from tests.support.golem import Golem
 from tests.support.processing import Images, Tasks
+from tests.support.staged_node import StagedNode
 
 from lading import EngineOptions, open_engine
+from lading.content.adding import add_path
 from lading.engine import Engine
 
 Variant = Callable[..., Awaitable[str]]
@@ -104,3 +107,24 @@ def images(engine_host: str, test_id: str) -> Iterator[Images]:
     made = Images(engine_host, test_id)
     yield made
     made.remove()
+
+
+@pytest.fixture
+async def node() -> AsyncIterator[StagedNode]:
+    """A node that does as the test wants."""
+    async with StagedNode().serving() as staged:
+        yield staged
+
+
+@pytest.fixture
+def cid_folder(tmp_path: Path, probe: str, test_id: str, engine_host: str) -> Iterator[Path]:
+    """A task folder that no other test has; the images of its CID go with the test."""
+    made = tmp_path / "folder"
+    (made / "src").mkdir(parents=True)
+    (made / "src/notes.txt").write_text("nothing to build")
+    (made / "Dockerfile").write_text(f"FROM {probe}\nCOPY src/ /src/\n")
+    (made / "name.txt").write_text(f"by-cid-{test_id}\n")
+    (made / "config.json").write_text('{"resource": {"cpu": 0.25, "mem": 40}}')
+    yield made
+    with contextlib.suppress(Exception):
+        remove_images(engine_host, add_path(made).cid)

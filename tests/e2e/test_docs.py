@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -9,10 +10,12 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from tests.e2e.conftest import Start
 from tests.support.engines import call
+from tests.support.ipfs import api_or_skip
 from tests.support.printed import ROOT, Block, Shell, blocks, reader, shell
 
 DOCS = ROOT / "docs"
@@ -27,17 +30,26 @@ BUILT = [
     "lading-task/word-count:dev",
     "lading-task/fractal:dev",
     "lading-test/primes-app:1.0",
+    "lading-task/letters:dev",
+    "greeting:1",
+    "lading-task/sgx-task:dev",
 ]
+
+BY_ADDRESS = ["letters", "by-cid"]
+"""Tasks that pages run by their CIDs."""
 
 NOT_EXECUTED = {
     "not executed: tests/e2e/test_container_launch.py does",
     "not executed: needs a GPU",
     "not executed: needs SGX",
     "not executed: needs a private registry",
+    "not executed: tests/e2e/test_publish.py does",
 }
 """Nothing else may be left out."""
 NEEDS_WORDS = {"first-host", "micro-vms"}
 NEEDS_GOLEM = {"first-golem-app", "golem-run", "test-golem-app", "from-golem-task-api"}
+NEEDS_IPFS = {"publish-a-task"}
+USUAL_NODE = "http://127.0.0.1:5001"
 NEEDS_RUNTIME = {"micro-vms": "runsc"}
 NEEDS_PROGRAM = {"migrate-legacy": "docker"}
 
@@ -59,6 +71,16 @@ def terminal(engine_host: str, tmp_path: Path, request: pytest.FixtureRequest) -
         env["PYTEST_DEBUG_TEMPROOT"] = str(tmp_path)  # pytest keeps what its tests wrote
         with shell(ROOT, tmp_path, env) as opened:
             yield opened
+        for task in BY_ADDRESS:
+            for image in built_by_address(engine_host, task):
+                call(engine_host, "DELETE", f"/images/{image}?force=true")
+
+
+def built_by_address(engine_host: str, task: str) -> list[str]:
+    """Images that a page had built of a task by its CID, which nobody knows before."""
+    labels = json.dumps({"label": ["lading.cid", f"lading.task={task}"]})
+    _, images = call(engine_host, "GET", f"/images/json?filters={quote(labels)}")
+    return [str(image["Id"]) for image in images]
 
 
 @pytest.mark.slow
@@ -71,6 +93,8 @@ def test_commands(page: Path, terminal: Shell, engine_host: str) -> None:
             pytest.skip(f"the engine has no runtime {runtime}")
     if (program := NEEDS_PROGRAM.get(page.stem)) and shutil.which(program) is None:
         pytest.skip(f"{program}'s command line is not installed")
+    if page.stem in NEEDS_IPFS and (found := api_or_skip()) != USUAL_NODE:
+        pytest.skip(f"the page has the usual address of a node, {USUAL_NODE}, not {found}")
     if page.stem in NEEDS_WORDS:
         make_words(terminal)
     for block in commands(page):

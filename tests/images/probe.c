@@ -27,6 +27,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
@@ -89,6 +90,7 @@ static bool reachable(const char *host, const char *port) {
 struct orders {
     bool close, close_half, pid, hostname;
     long sleep_ms, status, big, hog, exit;      /* -1: not asked for */
+    long vary, nth;
     char connect[128], say[512], value[SCAN];
 };
 
@@ -116,7 +118,7 @@ static bool read_orders(const char *body, size_t len, struct orders *o) {
         for (p++; p < end && isspace((unsigned char)*p); p++) {}
         if (!any) {
             memset(o, 0, offsetof(struct orders, sleep_ms));
-            o->sleep_ms = o->status = o->big = o->hog = o->exit = -1;
+            o->sleep_ms = o->status = o->big = o->hog = o->exit = o->vary = o->nth = -1;
             o->connect[0] = o->say[0] = o->value[0] = 0;
             any = true;
         }
@@ -131,6 +133,8 @@ static bool read_orders(const char *body, size_t len, struct orders *o) {
         else if (IS("big")) o->big = strtol(p, NULL, 10);
         else if (IS("hog")) o->hog = strtol(p, NULL, 10);
         else if (IS("exit")) o->exit = strtol(p, NULL, 10);
+        else if (IS("vary")) o->vary = strtol(p, NULL, 10);
+        else if (IS("nth")) o->nth = strtol(p, NULL, 10);
         else if (IS("connect")) copy_string(o->connect, sizeof o->connect, p, end);
         else if (IS("say")) copy_string(o->say, sizeof o->say, p, end);
         else if (IS("value")) copy_string(o->value, sizeof o->value, p, end);
@@ -204,6 +208,10 @@ static bool reply_big(int fd, size_t n) {
 static bool run(int fd, const char *body, size_t len) {
     struct orders o;
     if (!len || body[0] != '{' || !read_orders(body, len, &o)) return reply(fd, 200, "text/plain", body, len);
+    /* Only the nth call of those that say so gets what they ask for; the others are echoed. */
+    static long counted;
+    if (o.nth >= 0 && __atomic_add_fetch(&counted, 1, __ATOMIC_SEQ_CST) != o.nth)
+        return reply(fd, 200, "text/plain", body, len);
     if (o.say[0]) dprintf(1, "%s\n", o.say);
     if (o.sleep_ms > 0) pause_ms(o.sleep_ms);
     if (o.exit >= 0) {
@@ -215,6 +223,11 @@ static bool run(int fd, const char *body, size_t len) {
         const char *half = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 1000\r\n\r\n0123456789";
         send_all(fd, half, strlen(half));
         return false;
+    }
+    if (o.hog >= 0 && o.vary > 0) {             /* up to so many bytes more, never the same */
+        unsigned dice = 0;
+        if (getrandom(&dice, sizeof dice, 0) < 0) return text(fd, 500, "no chance");
+        o.hog += dice % o.vary;
     }
     if (o.hog >= 0) return hog(o.hog) ? text(fd, 200, "ok") : text(fd, 500, "no memory");
     if (o.big >= 0) return reply_big(fd, o.big);

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import posixpath
+import random
 from typing import Any
 
 from lading.testing import FakeImage, FakeProcess
@@ -151,6 +152,7 @@ class _Server:
 
     def __init__(self, process: FakeProcess) -> None:
         self._process = process
+        self._counted = 0
 
     async def connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while True:
@@ -189,6 +191,10 @@ class _Server:
 
     async def _run(self, writer: asyncio.StreamWriter, orders: dict[str, Any], body: bytes) -> bool:
         process = self._process
+        if "nth" in orders:
+            self._counted += 1
+            if self._counted != orders["nth"]:
+                return _reply(writer, 200, body)
         if "say" in orders:
             _say(process, orders["say"])
         if orders.get("sleep_ms", 0) > 0:
@@ -205,7 +211,7 @@ class _Server:
             )
             return False
         if "hog" in orders:
-            process.allocate(orders["hog"])
+            process.allocate(orders["hog"] + random.randrange(max(1, orders.get("vary", 0))))
             return _reply(writer, 200, b"ok")
         if "big" in orders:
             return await _reply_big(writer, orders["big"])

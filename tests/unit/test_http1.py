@@ -320,6 +320,119 @@ async def test_leaving_a_stream_early_closes_its_connection(tmp_path: Path) -> N
             await gone.wait()
 
 
+async def read_pieces(reader: asyncio.StreamReader) -> bytes:
+    """The body of a request in chunks, whose head was read."""
+    whole = b""
+    while size := int(await reader.readuntil(b"\r\n"), 16):
+        whole += await reader.readexactly(size)
+        assert await reader.readexactly(2) == b"\r\n"
+    assert await reader.readexactly(2) == b"\r\n"
+    return whole
+
+
+class Pieces:
+    """A body in pieces, told apart: how many were taken, and whether it was closed."""
+
+    def __init__(self, *pieces: bytes, times: int = 1, fails: Exception | None = None) -> None:
+        self._pieces, self._times, self._fails = pieces, times, fails
+        self.taken = 0
+        self.closed = False
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        try:
+            for _ in range(self._times):
+                for piece in self._pieces:
+                    self.taken += 1
+                    yield piece
+            if self._fails is not None:
+                raise self._fails
+        finally:
+            self.closed = True
+
+
+async def test_a_body_in_pieces(tmp_path: Path) -> None:
+    got: list[tuple[str, bytes]] = []
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for _ in range(2):
+            head = (await reader.readuntil(b"\r\n\r\n")).decode()
+            got.append((head, await read_pieces(reader)))
+            writer.write(OK)
+            await writer.drain()
+
+    async with served(handler, tmp_path / "s") as client:
+        for body in (Pieces(b"one", b"", b"\r\n0\r\n\r\n"), Pieces()):
+            response, content = await client.request("POST", "/", (), body)
+            assert (response.status, content, body.closed) == (200, b"ok", True)
+    assert [body for _, body in got] == [b"one\r\n0\r\n\r\n", b""]
+    assert all("transfer-encoding: chunked" in head for head, _ in got)
+    assert not any("content-length" in head for head, _ in got)
+
+
+async def test_no_more_of_a_body_is_taken_than_the_other_end_keeps_up_with(tmp_path: Path) -> None:
+    arrived, go_on = asyncio.Event(), asyncio.Event()
+    body = Pieces(bytes(1 << 20), times=64)
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        arrived.set()
+        await go_on.wait()
+        assert len(await read_pieces(reader)) == 64 << 20
+        writer.write(OK)
+
+    async with served(handler, tmp_path / "s") as client:
+        sending = asyncio.create_task(client.request("POST", "/", (), body))
+        await arrived.wait()
+        for _ in range(1000):  # turns of the loop: as many as an unbounded sender would need
+            await asyncio.sleep(0)
+        assert body.taken < 10
+        go_on.set()
+        assert (await sending)[1] == b"ok"
+        assert body.taken == 64
+
+
+async def test_a_body_that_is_refused_is_not_sent_to_its_end(tmp_path: Path) -> None:
+    body = Pieces(bytes(1 << 16), times=1 << 20)
+    connections: list[str] = []
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        connections.append(head.partition(" ")[0])
+        if head.startswith("GET"):
+            writer.write(OK)
+        else:
+            writer.write(b"HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\n\r\nno!")
+        await writer.drain()
+        await reader.read()
+
+    async with served(handler, tmp_path / "s") as client:
+        response, content = await client.request("POST", "/", (), body)
+        assert (response.status, content) == (413, b"no!")
+        assert body.closed
+        assert body.taken < 1 << 20
+        # What is half sent is not used again: this one has a connection of its own.
+        assert (await client.request("GET", "/"))[1] == b"ok"
+    assert connections == ["POST", "GET"]
+
+
+async def test_a_body_that_fails_closes_its_connection(tmp_path: Path) -> None:
+    seen: list[bytes] = []
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        del writer
+        await reader.readuntil(b"\r\n\r\n")
+        seen.append(await reader.read())
+
+    async with served(handler, tmp_path / "s") as client:
+        body = Pieces(b"x", fails=ValueError("unreadable"))
+        with pytest.raises(ValueError, match="unreadable"):
+            await client.request("POST", "/", (), body)
+        async with asyncio.timeout(10):
+            while not seen:
+                await asyncio.sleep(0.01)
+    assert b"0\r\n\r\n" not in seen[0]
+
+
 async def test_nothing_listens(tmp_path: Path) -> None:
     async with Client(lambda: open_unix(str(tmp_path / "no")), host="x", idle=1) as client:
         with pytest.raises(FileNotFoundError):

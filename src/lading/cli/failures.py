@@ -9,7 +9,7 @@ from typing import Any
 import typer
 
 from lading.cli import printing
-from lading.errors import InputError, LadingError, RunError, TaskFailed
+from lading.errors import InputError, LadingError, OutputDiffers, RunError, TaskFailed
 from lading.settings import environment
 
 __all__ = ["Interrupted", "first", "guarded", "report"]
@@ -75,6 +75,8 @@ def _tell(error: LadingError) -> None:
         shown = error.body[:_SHOWN_BYTES].decode("utf-8", "replace")
         left = len(error.body) - _SHOWN_BYTES
         printing.detail(shown + (f"\n... and {left} bytes more" if left > 0 else ""))
+    if isinstance(error, OutputDiffers) and error.diff:
+        printing.detail(error.diff)
     if isinstance(error, RunError) and error.logs:
         printing.detail(error.logs, "last lines of its log")
     if error.fix:

@@ -114,7 +114,7 @@ def run(
     options = engine_options(engine)
     folder = Path(app) if Path(app).is_dir() else None
     build_args = pairs("--build-arg", "KEY=VALUE", tuple(build_arg or ()))
-    _end(lambda: _run(assignment, options, pull, folder, build_args), as_json=as_json)
+    _end(lambda: drive(assignment, options, pull, folder, build_args), as_json=as_json)
 
 
 @commands.command()
@@ -174,6 +174,8 @@ def find_task(prefix: str) -> tuple[TaskRecord, Assignment]:
     return record, assignment
 
 
+Ending = Callable[["Session", str, Path], contextlib.AbstractAsyncContextManager[None]]
+
 _Main = Callable[[], Coroutine[Any, Any, tuple["TaskOutcome", "Assignment"]]]
 
 
@@ -189,13 +191,36 @@ def _end(main: _Main, *, as_json: bool) -> None:
         printing.line(str(outcome.output))
 
 
-async def _run(
+async def drive(
     assignment: Assignment,
     options: EngineOptions,
     pull: Pull,
     folder: Path | None,
     build_args: dict[str, str],
+    *,
+    ending: Ending | None = None,
 ) -> tuple[TaskOutcome, Assignment]:
+    """Have a task computed, from its application's image to its results, and show how it goes.
+
+    Parameters
+    ----------
+    assignment : Assignment
+    options : EngineOptions
+    pull : Pull
+        When images are fetched.
+    folder : Path or None
+        To be built as the application's image.
+    build_args : dict
+        Of its Dockerfile.
+    ending : callable or None
+        Gets the session, the task's id and its home, and makes what surrounds the driving. None:
+        whoever interrupts it is told how it goes on.
+
+    Raises
+    ------
+    GolemTaskFailed, AppError, BuildFailed
+        It can't be computed.
+    """
     from lading.cli.golem_session import session  # noqa: PLC0415
     from lading.cli.golem_shown import Shown  # noqa: PLC0415
     from lading.contracts.golem.driver.task import (  # noqa: PLC0415
@@ -211,7 +236,7 @@ async def _run(
         shown = Shown()
         home = task_home(here.state, assignment.task_id)
         place = await here.place(assignment.options)
-        async with _told(here, assignment.task_id, home), shown.live():
+        async with (ending or _told)(here, assignment.task_id, home), shown.live():
             app = await here.requestor(place, assignment.app, home, assignment.task_id)
             async with app, here.providers(place, assignment.app, shown.waits) as providers:
                 outcome = await run_task(
@@ -266,7 +291,7 @@ async def _told(here: Session, task_id: str, home: Path) -> AsyncIterator[None]:
         if record is None:
             from lading.engine.shield import to_the_end  # noqa: PLC0415
 
-            await to_the_end(asyncio.to_thread(_remove_empty, home))
+            await to_the_end(asyncio.to_thread(remove_empty, home))
         elif record.ended:
             if await asyncio.to_thread(home.exists):  # one that failed
                 with contextlib.suppress(printing.OutputClosed):
@@ -290,7 +315,8 @@ def _known(here: Session, task_id: str) -> TaskRecord | None:
     return None
 
 
-def _remove_empty(home: Path) -> None:
+def remove_empty(home: Path) -> None:
+    """Remove the home of a task that never began; blocks."""
     from lading.cli.golem_session import ENGINE_FILE  # noqa: PLC0415
 
     (home / ENGINE_FILE).unlink(missing_ok=True)

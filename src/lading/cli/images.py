@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,12 +9,20 @@ from typing import TYPE_CHECKING
 from lading.cli import printing
 from lading.cli.run_options import Pull
 from lading.errors import LadingError
+from lading.units import format_bytes
 
 if TYPE_CHECKING:
     from lading.engine import Engine, ImageInfo
     from lading.run.records import Records
 
-__all__ = ["build", "fetch", "sweep_quietly"]
+__all__ = ["EPOCH", "build", "fetch", "sweep_quietly"]
+
+EPOCH = "SOURCE_DATE_EPOCH"
+"""The variable, and the build argument: https://reproducible-builds.org/specs/source-date-epoch/"""
+
+
+_WORTH_TELLING = 8 << 20
+"""Bytes of a folder that are sent before it is told how many."""
 
 
 async def fetch(engine: Engine, name: str, pull: Pull) -> ImageInfo:
@@ -38,21 +45,51 @@ async def fetch(engine: Engine, name: str, pull: Pull) -> ImageInfo:
 
 
 async def build(
-    engine: Engine, folder: Path, *, tag: str, args: Mapping[str, str], labels: Mapping[str, str]
+    engine: Engine,
+    folder: Path,
+    *,
+    tag: str,
+    args: Mapping[str, str],
+    labels: Mapping[str, str],
+    platform: str | None = None,
+    target: str | None = None,
+    epoch: int | None = None,
 ) -> ImageInfo:
-    """Build the image of a folder, with progress.
+    """Build the image of a folder, with progress; the folder is read while it is sent.
+
+    Parameters
+    ----------
+    platform, target : str or None
+        See :meth:`lading.engine.Engine.build`.
+    epoch : int or None
+        When every file of the folder, and what is made of it, is said to have been changed, in
+        seconds since 1970; None: as the disk says.
 
     Raises
     ------
     BuildFailed
-        With the builder's last lines.
+        With the failing step and its last lines.
+    ConfigError
+        A file of the folder can't be read.
     """
-    from lading.run.build_context import archive  # noqa: PLC0415
+    from lading.run.build_context import Context  # noqa: PLC0415
 
-    context = await asyncio.to_thread(archive, folder)
+    if epoch is not None:
+        args = {EPOCH: str(epoch), **args}
     with printing.Live(f"build {tag}") as live:
+
+        def sent(count: int) -> None:  # builders are silent until they have it all
+            if count > _WORTH_TELLING:
+                live.part(f"sending the folder, {format_bytes(count)}", None)
+
         return await engine.build(
-            context, tag, args=args, labels=labels, progress=printing.layers(live)
+            Context(folder, epoch=epoch, sent=sent),
+            tag,
+            args=args,
+            labels=labels,
+            platform=platform,
+            target=target,
+            progress=printing.layers(live),
         )
 
 

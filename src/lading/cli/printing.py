@@ -204,10 +204,12 @@ def finding(mark: str, name: str, text: str, way_out: str = "") -> None:
     _write(sys.stdout.buffer, _encode("\n".join(lines) + "\n"))
 
 
-def problem(severity: str, place: str, text: str, way_out: str = "") -> None:
+def problem(severity: str, place: str, text: str, way_out: str = "", *, why: str = "") -> None:
     """Write a finding about a file to stdout, as compilers do: ``FILE:1:2: error: ...``."""
     painted = _paint(f"{severity}:", _RED if severity == "error" else _YELLOW, sys.stdout)
     lines = [f"{_paint(_one_line(place), _BOLD, sys.stdout)}: {painted} {_one_line(text)}"]
+    if why:
+        lines.append(f"    {_paint('why:', _BOLD, sys.stdout)} {_one_line(why)}")
     if way_out:
         lines.append(f"    {_paint('fix:', _BOLD, sys.stdout)} {_one_line(way_out)}")
     _write(sys.stdout.buffer, _encode("\n".join(lines) + "\n"))

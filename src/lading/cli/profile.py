@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,6 +15,7 @@ from lading.cli.knobs import Given, engine_options, flags
 from lading.cli.measurements import show_suggestions
 from lading.cli.run_options import ProcessingOptions, RunOptions, positive
 from lading.cli.run_processing import Progress, changes_of, circumstances_of, ours, task_of
+from lading.contracts.processing import FILE_NAME
 from lading.errors import InputError
 from lading.settings import EngineOptions, environment, knob, state_directory
 from lading.units import format_bytes, format_seconds
@@ -30,7 +31,12 @@ if TYPE_CHECKING:
 
 commands = typer.Typer(rich_markup_mode=None)
 
-_SHARED = ("input", "cpu", "gpus", "timeout", "runtime", "network", "capabilities", "pull")
+_SHARED = (
+    "input", "cpu", "gpus", "timeout", "start_timeout", "runtime", "network", "capabilities",
+    "pull", "tag", "build_arg",
+)  # fmt: skip
+_FOLDER_ONLY = frozenset(("start_timeout", "tag", "build_arg", "write", "slower", "margin"))
+_FOLDER_TOO = _FOLDER_ONLY | {"timeout", "runtime", "network", "capabilities", "repeat"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +52,21 @@ class ProfileOptions:
         metavar="NAME",
     )
     repeat: int = knob(
-        1, "Runs with each directory: the median is fitted, the highest covered.", metavar="N"
+        1,
+        "Runs with each directory: the median is fitted, the highest covered. For a folder: runs "
+        "that must pass under what is suggested, 3 by default.",
+        metavar="N",
     )
     keep_limit: bool = knob(False, "Whether the declared memory limit holds, which may hide.")
     plot: str | None = knob(None, "Also write the plot to a file.", metavar="FILE.png")
+    write: bool = knob(False, "Write what a folder should declare into its config.json.")
+    slower: float = knob(
+        2.0, "How many times as slow a folder's task may be as with its limits now.",
+        metavar="FACTOR",
+    )  # fmt: skip
+    margin: float = knob(
+        20.0, "What is added to the least memory that passed, in percent.", metavar="PERCENT"
+    )
 
 
 @commands.command()
@@ -61,7 +78,10 @@ def profile(
     *,
     task: Annotated[
         str,
-        typer.Argument(metavar="TASK.json|IMAGE", help="A task file, or an image's name."),
+        typer.Argument(
+            metavar="TASK.json|IMAGE|FOLDER",
+            help="A task file, the image of a processing-container, or a task folder.",
+        ),
     ],
     more: Annotated[
         list[str] | None,
@@ -74,15 +94,33 @@ def profile(
     wanted: Given,
     engine: Given,
 ) -> None:
-    """Run a task with inputs of several sizes, and find its scale rule.
+    """Find what a task needs: its scale rule, or its least limits.
 
-    One input channel gets the directories, one after the other; outputs go to temporary
-    directories that are removed. The task has no memory limit, which would hide what it needs:
-    the largest input must fit into this machine. The first run that fails ends it.
+    Of a processing-container, one input channel gets the directories, one after the other; outputs
+    go to temporary directories that are removed. The task has no memory limit, which would hide
+    what it needs: the largest input must fit into this machine. The first run that fails ends it.
+
+    A task folder is built, and its example run under less and less memory, then with fewer and
+    fewer cores: at most some thirty runs. What is suggested is the least under which the example
+    passes and is not much slower, with a margin.
     """
     if quiet:
         printing.be_quiet()
     chosen = ProfileOptions(**own)
+    if _is_folder(task):
+        _refuse({*own, *given, *wanted} - _FOLDER_TOO, "processing-containers", task)
+        if more:
+            raise InputError("DIR", "is for processing-containers")
+        from lading.cli.profile_meca import Ordered, run_profile  # noqa: PLC0415
+
+        run_profile(
+            Ordered(
+                Path(task), RunOptions(**given), chosen, engine_options(engine), as_json=as_json,
+                repeat=own.get("repeat"),
+            )
+        )  # fmt: skip
+        return
+    _refuse({*own, *given} & _FOLDER_ONLY, "task folders", task)
     wish = _wish(chosen, more or [])
     if given.get("timeout") is not None:
         positive("--timeout", given["timeout"])
@@ -99,6 +137,16 @@ def profile(
     if target is not None:
         plots.write_file(_plot(found), target)
         printing.note(f"plot written to {target}")
+
+
+def _is_folder(task: str) -> bool:
+    return Path(task).is_dir() and not Path(task, FILE_NAME).is_file()
+
+
+def _refuse(names: Iterable[str], whose: str, task: str) -> None:
+    for name in sorted(names):
+        flag = "--" + name.replace("_", "-")
+        raise InputError(flag, f"is for {whose}, and {task!r} is none")
 
 
 def _wish(chosen: ProfileOptions, more: Sequence[str]) -> Wish:

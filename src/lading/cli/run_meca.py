@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any
 
 from lading.cli import failures, loop, printing
@@ -18,6 +21,11 @@ if TYPE_CHECKING:
     from lading.contracts.meca.oneshot import Job, Outcome
     from lading.engine import Engine, ImageInfo, LogChunk
     from lading.run.lifecycle import Running
+    from lading.run.ownership import Owner
+
+
+Prepare = Callable[["Engine", "Owner"], AbstractAsyncContextManager[tuple["Wish", "ImageInfo"]]]
+"""Gives what is to be run, and has its image; what it made for that goes with the block."""
 
 
 def run_task(wish: Wish, options: EngineOptions, *, keep: bool, as_json: bool, quiet: bool) -> None:
@@ -28,8 +36,26 @@ def run_task(wish: Wish, options: EngineOptions, *, keep: bool, as_json: bool, q
     RunError
         It did not answer as it should have.
     """
+
+    @contextlib.asynccontextmanager
+    async def prepare(engine: Engine, _: Owner) -> AsyncIterator[tuple[Wish, ImageInfo]]:
+        yield wish, await _image(engine, wish)
+
+    run_prepared(prepare, options, keep=keep, as_json=as_json, quiet=quiet)
+
+
+def run_prepared(
+    prepare: Prepare, options: EngineOptions, *, keep: bool, as_json: bool, quiet: bool
+) -> None:
+    """Run once what has to be got first, and tell of it.
+
+    Raises
+    ------
+    RunError
+        It did not answer as it should have.
+    """
     try:
-        loop.run(lambda signals: _run(wish, options, signals, keep=keep, as_json=as_json))
+        loop.run(lambda signals: _run(prepare, options, signals, keep=keep, as_json=as_json))
     except RunError as error:
         if not quiet:
             error.logs = ""  # was shown as it came
@@ -41,47 +67,55 @@ def run_task(wish: Wish, options: EngineOptions, *, keep: bool, as_json: bool, q
 
 
 async def _run(
-    wish: Wish, options: EngineOptions, signals: Signals, *, keep: bool, as_json: bool
+    prepare: Prepare, options: EngineOptions, signals: Signals, *, keep: bool, as_json: bool
 ) -> None:
-    from lading.contracts.meca.oneshot import Job, run_once  # noqa: PLC0415
+    from lading.contracts.meca.oneshot import run_once  # noqa: PLC0415
     from lading.engine.discovery import open_engine  # noqa: PLC0415
     from lading.run.ownership import Owner  # noqa: PLC0415
     from lading.run.records import Records, records_path  # noqa: PLC0415
 
     state = state_directory()
     async with await open_engine(options) as engine:
-        image = await _image(engine, wish)
-        job = Job(
-            name=wish.name,
-            image=image,
-            body=wish.body,
-            limits=wish.limits,
-            runtime=wish.options.runtime,
-            network=wish.options.network,
-            sealed=not wish.options.capabilities,
-            timeout=wish.options.timeout,
-            start_timeout=wish.options.start_timeout,
-        )
-        records = Records(records_path(state))
         owner = Owner.claim(state)
-        after = _After(job, signals, as_json=as_json)
+        records = None
         try:
-            async with asyncio.TaskGroup() as group:
-                group.create_task(sweep_quietly(engine, state, records))
-                outcome = await run_once(
-                    engine,
-                    job,
-                    owner=owner,
-                    records=records,
-                    on_log=_show_log,
-                    linger=after.linger if keep else None,
-                )
+            async with prepare(engine, owner) as (wish, image):
+                job = _job(wish, image)
+                after = _After(job, signals, as_json=as_json)
+                records = Records(records_path(state))
+                async with asyncio.TaskGroup() as group:
+                    group.create_task(sweep_quietly(engine, state, records))
+                    outcome = await run_once(
+                        engine,
+                        job,
+                        owner=owner,
+                        records=records,
+                        on_log=_show_log,
+                        linger=after.linger if keep else None,
+                    )
             after.show(outcome)
         except BaseExceptionGroup as group_of_errors:
             raise failures.first(group_of_errors) from group_of_errors
         finally:
             owner.release()
-            records.close()
+            if records is not None:
+                records.close()
+
+
+def _job(wish: Wish, image: ImageInfo) -> Job:
+    from lading.contracts.meca.oneshot import Job  # noqa: PLC0415
+
+    return Job(
+        name=wish.name,
+        image=image,
+        body=wish.body,
+        limits=wish.limits,
+        runtime=wish.options.runtime,
+        network=wish.options.network,
+        sealed=not wish.options.capabilities,
+        timeout=wish.options.timeout,
+        start_timeout=wish.options.start_timeout,
+    )
 
 
 class _After:

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import dataclasses
 import json
-import re
 import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,10 +14,10 @@ import typer
 
 from lading.cli import loop, printing
 from lading.cli.knobs import Given, engine_options, flags
+from lading.cli.moments import SECONDS, moment
 from lading.errors import (
     ContainerNotFound,
     EngineUnreachable,
-    InputError,
     LadingError,
     RecordError,
     RecordNotFound,
@@ -39,9 +38,6 @@ RunArgument = Annotated[
     typer.Argument(metavar="RUN", help="The beginning of a run's id, or a container's name or id."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Write JSON.")]
-
-_AGO = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw])")
-_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 
 @commands.command()
@@ -69,7 +65,7 @@ def ps(
     A run is lost if the process that watched it died: the next start of Lading removes what it
     left, and so does `lading rm --all`.
     """
-    begin = _moment(since) if since is not None else None
+    begin = moment(since) if since is not None else None
     if begin is not None or calls:
         everything = True
     options = engine_options(engine)
@@ -193,17 +189,6 @@ def _gone(target: Target) -> ContainerNotFound:
     )
 
 
-def _moment(text: str) -> float:
-    if match := _AGO.fullmatch(text.strip()):
-        return time.time() - float(match[1]) * _SECONDS[match[2]]
-    try:
-        return datetime.fromisoformat(text.strip()).timestamp()  # without an offset: the time here
-    except (ValueError, OverflowError):
-        raise InputError(
-            "--since", f"{text!r} is no time", fix="write 30m, 2h, 3d or 2026-01-31T12:00"
-        ) from None
-
-
 # Collecting.
 
 
@@ -320,6 +305,6 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
 
 def _short(seconds: float) -> str:
     for unit in ("d", "h", "m"):
-        if seconds >= _SECONDS[unit]:
-            return f"{seconds / _SECONDS[unit]:.0f} {'min' if unit == 'm' else unit}"
+        if seconds >= SECONDS[unit]:
+            return f"{seconds / SECONDS[unit]:.0f} {'min' if unit == 'm' else unit}"
     return f"{max(seconds, 0):.0f} s"

@@ -14,7 +14,7 @@ from lading.contracts.meca.request import MIN_CPUS, MIN_MEMORY, TaskLimits
 from lading.errors import InputError, InvalidLimit
 from lading.units import cores, format_bytes, size
 
-__all__ = ["Wish", "read_wish"]
+__all__ = ["Wish", "check_times", "limits_over", "named_folder", "only", "read_input", "read_wish"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,26 +51,44 @@ def read_wish(task: str, options: RunOptions) -> Wish:
     InputError, ConfigError, InvalidLimit
         Names the flag, or the file.
     """
-    folder = _folder(task)
+    folder = named_folder(task)
     if folder is None and (options.tag is not None or options.build_arg):
         raise InputError(
             "--tag and --build-arg",
             f"are for task folders, and {task!r} is an image",
             fix=f"write ./{task} if it is a folder" if "/" not in task else "",
         )
-    positive("--timeout", options.timeout)
-    positive("--start-timeout", options.start_timeout)
+    check_times(options)
     return Wish(
         name=task if folder is None else folder.name,
         folder=folder,
-        body=_input(_only(options.input), folder),
-        limits=_limits(folder, options),
+        body=read_input(only(options.input), folder),
+        limits=limits_over(folder.limits if folder is not None else TaskLimits(), options),
         build_args=pairs("--build-arg", "KEY=VALUE", options.build_arg),
         options=options,
     )
 
 
-def _folder(task: str) -> TaskFolder | None:
+def check_times(options: RunOptions) -> None:
+    """Check the times that are allowed.
+
+    Raises
+    ------
+    InputError
+        One is not above 0, or endless.
+    """
+    positive("--timeout", options.timeout)
+    positive("--start-timeout", options.start_timeout)
+
+
+def named_folder(task: str) -> TaskFolder | None:
+    """Read the folder that a task's name is the path of; None where it is none.
+
+    Raises
+    ------
+    ConfigError
+        The folder is no task's, or a file in it can't be used.
+    """
     if not task.startswith((".", "/", "~")) and not Path(task).is_dir():
         return None
     folder = read_folder(Path(task))
@@ -81,13 +99,27 @@ def _folder(task: str) -> TaskFolder | None:
     return folder
 
 
-def _only(given: tuple[str, ...]) -> str | None:
+def only(given: tuple[str, ...]) -> str | None:
+    """Return the one input that a task that serves takes.
+
+    Raises
+    ------
+    InputError
+        There are several.
+    """
     if len(given) > 1:
         raise InputError("--input", "a task of this kind takes one input")
     return given[0] if given else None
 
 
-def _input(given: str | None, folder: TaskFolder | None) -> bytes:
+def read_input(given: str | None, folder: TaskFolder | None) -> bytes:
+    """Read an input as the command line has it: text, ``@FILE``, ``-``, or the folder's example.
+
+    Raises
+    ------
+    InputError
+        There is none, or the file can't be read.
+    """
     if given is None:
         if folder is not None and folder.example_input is not None:
             return folder.example_input
@@ -106,8 +138,14 @@ def _input(given: str | None, folder: TaskFolder | None) -> bytes:
         raise InputError("--input", f"{path} can't be read: {error.strerror}") from None
 
 
-def _limits(folder: TaskFolder | None, options: RunOptions) -> TaskLimits:
-    limits = folder.limits if folder is not None else TaskLimits()
+def limits_over(limits: TaskLimits, options: RunOptions) -> TaskLimits:
+    """Put what the command line says over what a task declares.
+
+    Raises
+    ------
+    InvalidLimit
+        Names the flag.
+    """
     if options.cpu is not None:
         limits = replace(limits, cpus=cores(options.cpu, "--cpu"))
     if options.memory is not None:

@@ -12,7 +12,7 @@ as it was or as it would have been: nothing half-done, and nothing of ours open.
 from __future__ import annotations
 
 import socket
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol, Self
 
@@ -195,21 +195,113 @@ class Engine(Protocol):
         """
         ...
 
+    async def push(self, ref: str, progress: Progress | None = None) -> str:
+        """Put an image into its registry, with the credentials that the user has stored for it.
+
+        Parameters
+        ----------
+        ref : str
+            Name of an image that the engine has, with registry and tag: where it goes.
+
+        Returns
+        -------
+        str
+            The manifest's digest, ``sha256:...``: what pins it there.
+
+        Raises
+        ------
+        ImageNameInvalid, ImageNotFound, ImageDenied, ImagePushFailed
+            What went wrong, in the registry's words.
+        """
+        ...
+
+    async def tag(self, image: str, ref: str) -> None:
+        """Give an image a further name; another image that has it loses it.
+
+        Raises
+        ------
+        ImageNotFound, ImageNameInvalid
+        """
+        ...
+
+    def save(self, image: str) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+        """Read an image as a tar archive such as ``docker save`` writes, in pieces as they come.
+
+        Raises
+        ------
+        ImageNotFound, ImageNameInvalid
+        """
+        ...
+
+    async def load(self, archive: AsyncIterable[bytes]) -> ImageInfo:
+        """Take an image from a tar archive such as ``docker save`` writes, with its names.
+
+        Parameters
+        ----------
+        archive : async iterable of bytes
+            Read no faster than the engine takes it; what it raises is raised.
+
+        Returns
+        -------
+        ImageInfo
+            The image; of several the last.
+
+        Raises
+        ------
+        EngineError
+            It is no such archive.
+        """
+        ...
+
+    async def remove_image(self, ref: str) -> None:
+        """Take a name from an image, and remove the image with its last one; nothing if none is.
+
+        Raises
+        ------
+        EngineError
+            A container needs it.
+        """
+        ...
+
     async def build(
         self,
-        context: bytes,
+        context: bytes | AsyncIterable[bytes],
         tag: str,
         *,
         args: Mapping[str, str] | None = None,
         labels: Mapping[str, str] | None = None,
+        platform: str | None = None,
+        target: str | None = None,
+        network: bool = True,
         progress: Progress | None = None,
     ) -> ImageInfo:
         """Build an image from a tar archive that holds a ``Dockerfile`` at its root.
 
+        Parameters
+        ----------
+        context : bytes or async iterable of bytes
+            In pieces it is read no faster than the engine takes it, and what it raises is raised.
+            It may be read a second time if it can be, so no iterator: where the first builder
+            can't get at a base image.
+        tag : str
+            Name of the image.
+        args, labels : mapping
+            Arguments of the Dockerfile; labels besides its own. Where the engine can do that, the
+            argument ``SOURCE_DATE_EPOCH`` is when everything in the image was made.
+        platform : str or None
+            As ``linux/arm64``; None: the engine's own.
+        target : str or None
+            The stage of the Dockerfile to build; None: its last.
+        network : bool
+            Whether its RUN steps reach the engine's usual network; otherwise they have none. What
+            the engine itself fetches (FROM, ADD of an address) it fetches all the same.
+        progress : callable or None
+            Told of steps, and of every line that they write.
+
         Raises
         ------
         BuildFailed
-            With the builder's last lines.
+            With the failing step and its last lines.
         """
         ...
 

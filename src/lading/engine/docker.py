@@ -6,32 +6,23 @@ Source: Docker Engine API 1.40 to 1.43, https://docs.docker.com/reference/api/en
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import json
 import secrets
-from collections import deque
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import cached_property
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Self
 
 from lading.engine import podman_wire
-from lading.engine.base import Progress
 from lading.engine.docker_address import Tls, UnixDial, dialler
 from lading.engine.docker_api import Api
+from lading.engine.docker_build import DockerBuilds
 from lading.engine.docker_container import DockerContainer
-from lading.engine.docker_errors import Call, Thing, translate
+from lading.engine.docker_errors import Call, Thing
 from lading.engine.docker_host import Identity, engine_info, identify
-from lading.engine.docker_streams import build_status, json_values, pull_status, stream_error
+from lading.engine.docker_networks import DockerNetworks
 from lading.engine.docker_wire import (
-    bridge,
     container_listed,
     create_body,
-    header_json,
-    image_info,
     label_filter,
-    network_body,
-    network_info,
     query,
     segment,
 )
@@ -39,45 +30,31 @@ from lading.engine.image_files import read_member
 from lading.engine.oom import OomJudge
 from lading.engine.reach import Reach, obstacle
 from lading.engine.reference import is_image_id, parse
-from lading.engine.shield import to_the_end
+from lading.engine.shield import keep_or_undo
 from lading.engine.spec import (
     ContainerInfo,
     ContainerSpec,
     EngineInfo,
-    ImageInfo,
     Network,
-    NetworkInfo,
-    NetworkSpec,
 )
 from lading.errors import (
-    BuildFailed,
     EngineError,
-    ImageDenied,
-    NameTaken,
-    NetworkNotFound,
     NotSupported,
 )
 from lading.http1 import Client
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
-
     from lading.engine.docker_door import DoorKeeper
-    from lading.engine.docker_firewall import Firewall
-    from lading.engine.registry_auth import Credentials
 
 __all__ = ["DockerEngine"]
 
-T = TypeVar("T")
-
 _IDLE_SECONDS = 30.0
 _INFO_SECONDS = 10.0
-_LAST_LINES = 20
 _LISTINGS = 5
 """Tries to list what there is while others end."""
 
 
-class DockerEngine:
+class DockerEngine(DockerBuilds, DockerNetworks):
     """A Docker or Podman engine, see :class:`~lading.engine.base.Engine`; made by :meth:`open`."""
 
     def __init__(
@@ -136,20 +113,6 @@ class DockerEngine:
         reach = Reach(lambda: _door_keeper(api), in_the_way, here=here)
         return cls(api, identity, reach, env=env, in_the_way=in_the_way, peer=peer)
 
-    # What few commands need is made, and its module loaded, when it is first asked for.
-
-    @cached_property
-    def _firewall(self) -> Firewall:
-        from lading.engine.docker_firewall import Firewall  # noqa: PLC0415
-
-        return Firewall(self._in_the_way, self._peer)
-
-    @cached_property
-    def _credentials(self) -> Credentials:
-        from lading.engine.registry_auth import Credentials  # noqa: PLC0415
-
-        return Credentials(self._env)
-
     async def info(self) -> EngineInfo:
         """What it is and has; what was true in the last ten seconds may be given."""
         now = asyncio.get_running_loop().time()
@@ -161,68 +124,6 @@ class DockerEngine:
             )
             self._info = (now, await asyncio.to_thread(read))
         return self._info[1]
-
-    async def image(self, ref: str) -> ImageInfo:
-        """Look at an image that the engine has; never asks a registry."""
-        if not is_image_id(ref):
-            parse(ref)
-        call = Call(f"looking at image {ref}", Thing.IMAGE, ref)
-        return image_info(
-            (await self._api.call("GET", f"/images/{segment(ref)}/json", call)).json()
-        )
-
-    async def pull(self, ref: str, progress: Progress | None = None) -> ImageInfo:
-        """Fetch an image from its registry, with the credentials that are stored for it."""
-        reference = parse(ref)
-        call = Call(f"pulling image {ref}", Thing.PULL, ref)
-        auth = await self._credentials.find(reference)
-        headers = (("x-registry-auth", header_json(auth.as_json())),) if auth else ()
-        path = f"/images/create{query(fromImage=reference.name, tag=reference.version)}"
-        try:
-            async with self._api.stream("POST", path, call, headers=headers) as response:
-                async for value in json_values(response.chunks()):
-                    if words := stream_error(value):
-                        raise translate(call, None, words)
-                    if progress and (status := pull_status(value)):
-                        progress(status)
-        except ImageDenied as error:
-            if self._credentials.problems:
-                error.fix = f"{error.fix} ({'; '.join(self._credentials.problems)})"
-            raise
-        return await self.image(str(reference))
-
-    async def build(
-        self,
-        context: bytes,
-        tag: str,
-        *,
-        args: Mapping[str, str] | None = None,
-        labels: Mapping[str, str] | None = None,
-        progress: Progress | None = None,
-    ) -> ImageInfo:
-        """Build an image from a tar archive that holds a ``Dockerfile`` at its root."""
-        reference = parse(tag)
-        call = Call(f"building image {tag}", Thing.BUILD, tag)
-        fields = query(
-            t=str(reference) if self._podman else tag,  # Podman says localhost/ for no registry
-            rm=1,
-            forcerm=1,
-            buildargs=json.dumps(dict(args)) if args else None,
-            labels=json.dumps(dict(labels)) if labels else None,
-        )
-        known = await self._credentials.all()
-        headers = (("x-registry-config", header_json(known)),) if known else ()
-        tail: deque[str] = deque(maxlen=_LAST_LINES)
-        async with self._api.stream(
-            "POST", f"/build{fields}", call, raw=context, headers=headers
-        ) as response:
-            async for value in json_values(response.chunks()):
-                status = build_status(value, tail)
-                if words := stream_error(value):
-                    raise BuildFailed(tag, "\n".join((f"{words}; its last lines:", *tail)))
-                if progress and status:
-                    progress(status)
-        return await self.image(tag)
 
     async def read_file(
         self, image: str, path: str, *, labels: Mapping[str, str] | None = None
@@ -241,7 +142,7 @@ class DockerEngine:
         """Make a container; it does not run yet."""
         if not is_image_id(spec.image):
             parse(spec.image)
-        return await _keep_or_undo(self._create(spec), _remove_container)
+        return await keep_or_undo(self._create(spec), _remove_container)
 
     async def _create(self, spec: ContainerSpec) -> DockerContainer:
         if spec.name is None:  # ours to choose: the engine's choice would take a call to learn
@@ -317,71 +218,6 @@ class DockerEngine:
                 return [container_listed(found) for found in reply.json() or ()]
         raise AssertionError  # the last try returned or raised
 
-    async def create_network(self, spec: NetworkSpec) -> NetworkInfo:
-        """Make a network."""
-        if spec.isolated and self._podman:
-            raise NotSupported(
-                f"network {spec.name}: Podman can't keep the containers of one network apart",
-                fix="give each container a network of its own, or none",
-            )
-        return await _keep_or_undo(self._create_network(spec), self._undo_network)
-
-    async def _create_network(self, spec: NetworkSpec) -> NetworkInfo:
-        call = Call(f"creating network {spec.name}", Thing.NETWORK)
-        try:
-            reply = await self._api.call("POST", "/networks/create", call, body=network_body(spec))
-        except NameTaken:
-            if spec.internal:  # a boot of the host leaves the network, but not its rule
-                with contextlib.suppress(NetworkNotFound):
-                    await self._close_off(spec.name)
-            raise
-        made = NetworkInfo(reply.json()["Id"], spec.name, dict(spec.labels), spec.internal)
-        if spec.internal:
-            try:
-                await self._close_off(spec.name)
-            except EngineError:
-                await self._undo_network(made)
-                raise
-        return made
-
-    async def _close_off(self, name: str) -> None:
-        path = podman_wire.NETWORK if self._podman else "/networks/{name}"
-        reply = await self._api.call(
-            "GET",
-            path.format(name=segment(name)),
-            Call(f"inspecting network {name}", Thing.NETWORK),
-            absolute=self._podman,
-        )
-        if interface := bridge(reply.json()):
-            await self._firewall.close_off(name, interface)
-
-    async def _undo_network(self, made: NetworkInfo) -> None:
-        await self.remove_network(made.name)
-
-    async def networks(self, labels: Mapping[str, str] | None = None) -> list[NetworkInfo]:
-        """All networks that carry all these labels (an empty value: any)."""
-        path = f"/networks{query(filters=label_filter(labels or {}))}"
-        reply = await self._api.call("GET", path, Call("listing networks"))
-        found: list[NetworkInfo] = []
-        for item in reply.json() or ():
-            # The list does not say who is attached.
-            call = Call(f"inspecting network {item['Name']}", Thing.NETWORK)
-            try:
-                one = await self._api.call("GET", f"/networks/{segment(item['Id'])}", call)
-            except NetworkNotFound:
-                continue
-            found.append(network_info(one.json()))
-        return found
-
-    async def remove_network(self, name: str) -> None:
-        """Remove a network; nothing if there is none."""
-        await to_the_end(self._remove_network(name))
-
-    async def _remove_network(self, name: str) -> None:
-        call = Call(f"removing network {name}", Thing.NETWORK)
-        await self._api.call("DELETE", f"/networks/{segment(name)}", call, accept=frozenset({404}))
-        await self._firewall.forget(name)
-
     async def open_door(self, labels: Mapping[str, str]) -> None:
         """See to it that containers without a network can be reached, also from in a container."""
         doors = self._reach.doors
@@ -404,26 +240,6 @@ class DockerEngine:
 
     def _handle(self, identity: str, name: str) -> DockerContainer:
         return DockerContainer(self._api, self._reach, self._judge, identity, name)
-
-
-async def _keep_or_undo(
-    making: Coroutine[Any, Any, T], undo: Callable[[T], Coroutine[Any, Any, None]]
-) -> T:
-    """Make something; if the caller is cancelled meanwhile, it is unmade again."""
-    task = asyncio.create_task(making)
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await to_the_end(_undo(task, undo))
-        raise
-
-
-async def _undo(task: asyncio.Task[T], undo: Callable[[T], Coroutine[Any, Any, None]]) -> None:
-    try:
-        made = await task
-    except EngineError:
-        return
-    await undo(made)
 
 
 async def _remove_container(made: DockerContainer) -> None:

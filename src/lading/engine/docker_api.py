@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +15,9 @@ from lading.errors import EngineError, EngineUnreachable
 from lading.units import format_seconds
 
 if TYPE_CHECKING:
-    from lading.http1 import Client, Connection, Response
+    from lading.http1 import Body, Client, Connection, Response
 
-__all__ = ["Api", "Reply"]
+__all__ = ["Api", "Reply", "unreachable"]
 
 _REPEATABLE = frozenset({"GET", "DELETE"})
 _QUOTED = 60
@@ -85,7 +85,7 @@ class Api:
         doing: Call,
         *,
         body: Any = None,
-        raw: bytes | None = None,
+        raw: Body | None = None,
         accept: frozenset[int] = frozenset(),
         headers: tuple[tuple[str, str], ...] = (),
         absolute: bool = False,
@@ -99,7 +99,7 @@ class Api:
         doing : Call
             For the error.
         body, raw
-            What is sent: a value as JSON, or a tar archive.
+            What is sent: a value as JSON, or a tar archive, whole or in pieces.
         accept : frozenset of int
             Statuses from 300 up that are no error here.
 
@@ -134,7 +134,7 @@ class Api:
         doing: Call,
         *,
         body: Any = None,
-        raw: bytes | None = None,
+        raw: Body | None = None,
         accept: frozenset[int] = frozenset(),
         headers: tuple[tuple[str, str], ...] = (),
         absolute: bool = False,
@@ -151,14 +151,15 @@ class Api:
         elif raw is not None:
             headers = (("content-type", "application/x-tar"), *headers)
         target = path if absolute else self.prefix + path
+        source = None if raw is None or isinstance(raw, bytes) else _Source(raw)
         connection: Connection | None = None
         try:
-            connection, response = await self._send(method, target, headers, raw or b"")
+            connection, response = await self._send(method, target, headers, source or raw or b"")
             if response.status >= 300 and response.status not in accept:
                 raise translate(doing, response.status, await self._words(response))
             yield response
         except OSError as error:
-            if isinstance(error, TimeoutError):
+            if isinstance(error, TimeoutError) or (source and source.error is error):
                 raise
             raise unreachable(self.address, f"{doing.doing} failed", error) from error
         finally:
@@ -173,7 +174,7 @@ class Api:
             return ""  # the status says something, too
 
     async def _send(
-        self, method: str, target: str, headers: tuple[tuple[str, str], ...], body: bytes
+        self, method: str, target: str, headers: tuple[tuple[str, str], ...], body: Body
     ) -> tuple[Connection, Response]:
         head = (("host", "engine"), *headers)
         while True:
@@ -195,6 +196,22 @@ class Api:
         """Close what is kept, and refuse further calls."""
         self._closed = True
         self._client.close()
+
+
+class _Source:
+    """What is sent, in pieces; an error of whoever makes it is told from the engine's."""
+
+    def __init__(self, pieces: AsyncIterable[bytes]) -> None:
+        self._pieces = pieces
+        self.error: Exception | None = None
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        try:
+            async for piece in self._pieces:
+                yield piece
+        except Exception as error:
+            self.error = error
+            raise
 
 
 def unreachable(address: str, what: str, error: OSError) -> EngineError:

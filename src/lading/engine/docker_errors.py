@@ -27,6 +27,7 @@ class Thing(enum.Enum):
     NETWORK = enum.auto()
     IMAGE = enum.auto()
     PULL = enum.auto()
+    PUSH = enum.auto()
     BUILD = enum.auto()
 
 
@@ -114,12 +115,43 @@ def _image(kind: type[errors.ImageError], fix: str = "") -> Make:
     return make
 
 
+def _passing(kind: type[errors.ImagePullFailed | errors.ImagePushFailed], fix: str) -> Make:
+    def make(call: Call, status: int | None, text: str) -> errors.EngineError:
+        error = kind(call.image, text, status=status, fix=fix)
+        error.passing = True
+        return error
+
+    return make
+
+
 _PULL = frozenset({Thing.PULL})
+_PUSH = frozenset({Thing.PUSH})
 _BUILD = frozenset({Thing.BUILD})
 _IMAGE = frozenset({Thing.IMAGE})
 _CONTAINER = frozenset({Thing.CONTAINER})
 _NETWORK = frozenset({Thing.NETWORK})
 _LOGIN = "log in to that registry (docker login, podman login) with an account that may read it"
+_LOGIN_TO_WRITE = (
+    "log in to that registry (docker login, podman login) with an account that may write there"
+)
+_NO_TLS = (
+    "give it a certificate that the engine trusts, or let the engine speak plain HTTP with it: "
+    "insecure-registries in Docker's daemon.json, insecure = true in Podman's registries.conf"
+)
+_DENIED = (
+    r"unauthorized|authentication required|no basic auth|(?<!permission )\bdenied\b|forbidden"
+    r"|invalid username/password|incorrect username|status(?: code)?:? 40[13]\b"
+    r"|40[13] \((?:unauthorized|forbidden)\)"
+)
+_NOT_TRUSTED = r"http response to https client|x509:|certificate|tls: (?!handshake timeout)"
+_DOWN = (
+    r"connection refused|connection reset|broken pipe|\beof\b|closed network connection|timeout"
+    r"|timed out|deadline exceeded|no route to host|network is unreachable|temporary failure"
+    r"|no such host|server misbehaving|too ?many ?requests|goaway|internal error"
+    r"|(?:status(?: code)?:?|http) (?:5\d\d|429)\b|\b5\d\d \(?(?:internal|bad|service|gateway)"
+    r"|unexpected http status: 5|blob upload (?:unknown|invalid)|server closed"
+)
+"""A registry that is away, overloaded, or was restarted meanwhile."""
 
 
 def _rule(
@@ -140,25 +172,41 @@ RULES: tuple[Rule, ...] = (
     ),
     # Building: whatever goes wrong in the middle is the build's failure.
     _rule(_image(errors.BuildFailed), things=_BUILD),
-    # Pulling: the registry's words, through the engine.
-    _rule(
-        _image(errors.ImageDenied, _LOGIN),
-        r"unauthorized|authentication required|no basic auth|(?<!permission )\bdenied\b|forbidden"
-        r"|invalid username/password|incorrect username|status(?: code)?:? 40[13]\b"
-        r"|40[13] \((?:unauthorized|forbidden)\)",
-        things=_PULL,
-    ),
+    # Pulling and pushing: the registry's words, through the engine.
+    _rule(_image(errors.ImageDenied, _LOGIN), _DENIED, things=_PULL),
+    _rule(_image(errors.ImageDenied, _LOGIN_TO_WRITE), _DENIED, things=_PUSH),
     _rule(
         _image(errors.ImageNotFound, "check its name and tag, and that it was pushed"),
         r"manifest unknown|name unknown|not found: manifest|repository .* not found"
         r"|no such image|no matching manifest|reading manifest .* not found",
         things=_PULL,
     ),
-    _rule(_image(errors.ImageNameInvalid), r"invalid reference format", things=_PULL),
-    _rule(_image(errors.ImageNotFound), status=404, things=_PULL),
+    _rule(
+        _image(errors.ImageNotFound, "build it first, or give an image that name"),
+        r"no such image|image not known|tag does not exist|an image does not exist locally",
+        things=_PUSH,
+    ),
+    _rule(_image(errors.ImageNameInvalid), r"invalid reference format", things=_PULL | _PUSH),
+    _rule(_image(errors.ImagePullFailed, _NO_TLS), _NOT_TRUSTED, things=_PULL),
+    _rule(_image(errors.ImagePushFailed, _NO_TLS), _NOT_TRUSTED, things=_PUSH),
+    _rule(_image(errors.ImageNotFound), status=404, things=_PULL | _PUSH),
+    _rule(
+        _passing(errors.ImagePullFailed, "check the network and the registry, then try again"),
+        _DOWN,
+        things=_PULL,
+    ),
+    _rule(
+        _passing(errors.ImagePushFailed, "check the network and the registry, then try again"),
+        _DOWN,
+        things=_PUSH,
+    ),
     _rule(
         _image(errors.ImagePullFailed, "check the network and the registry, then try again"),
         things=_PULL,
+    ),
+    _rule(
+        _image(errors.ImagePushFailed, "see what the registry accepts: its log says more"),
+        things=_PUSH,
     ),
     # Images.
     _rule(

@@ -7,13 +7,12 @@ Source: Docker Engine API 1.43, "Attach to a container, stream format", "Create 
 from __future__ import annotations
 
 import json
-from collections import deque
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 from lading.engine.spec import LogChunk, PullStatus
 
-__all__ = ["FrameSplitter", "build_status", "json_values", "pull_status", "stream_error"]
+__all__ = ["FrameSplitter", "json_values", "pull_status", "stream_error"]
 
 _STREAMS = {0: "stdout", 1: "stdout", 2: "stderr"}
 _HEADER = 8
@@ -90,11 +89,3 @@ def pull_status(value: dict[str, Any]) -> PullStatus | None:
         current=int(detail.get("current") or 0),
         total=int(detail.get("total") or 0),
     )
-
-
-def build_status(value: dict[str, Any], tail: deque[str]) -> PullStatus | None:
-    """Read one step of a build, and keep its lines in `tail` for the error that may come."""
-    status = pull_status(value)
-    if status is not None and "stream" in value:
-        tail.extend(line for line in status.text.splitlines() if line.strip())
-    return status

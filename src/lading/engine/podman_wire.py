@@ -14,11 +14,17 @@ from typing import Any
 
 from lading.engine.spec import ContainerSpec, Network
 
-__all__ = ["CREATE", "NETWORK", "create_body", "without_padding"]
+__all__ = ["CREATE", "NETWORK", "PULL", "UNTAG", "create_body", "without_padding"]
 
 CREATE = "/v4.0.0/libpod/containers/create"
 NETWORK = "/v4.0.0/libpod/networks/{name}/json"
 """Tells the bridge's name, which the common call leaves out."""
+
+PULL = "/v4.0.0/libpod/images/pull"
+"""May be told not to ask for TLS; the common call can't."""
+
+UNTAG = "/v4.0.0/libpod/images/{name}/untag"
+"""Takes one name of several; the common call refuses while a container uses the image."""
 
 _CPU_PERIOD = 100_000  # microseconds, the kernel's default
 

@@ -52,6 +52,20 @@ class Reference:
         return f"{self.registry}/{self.path}"
 
     @property
+    def is_loopback(self) -> bool:
+        """Whether the registry is on the engine's own machine, as its name says."""
+        import ipaddress  # noqa: PLC0415  # few ask
+
+        has_port = ":" in self.registry and not self.registry.endswith("]")
+        host = self.registry.rpartition(":")[0] if has_port else self.registry
+        if host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(host.strip("[]")).is_loopback
+        except ValueError:
+            return False
+
+    @property
     def version(self) -> str:
         """What is fetched: the digest if there is one, else the tag, else ``latest``."""
         return self.digest or self.tag or "latest"

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
-__all__ = ["to_the_end"]
+from lading.errors import EngineError
+
+__all__ = ["keep_or_undo", "to_the_end"]
 
 T = TypeVar("T")
 
@@ -36,3 +38,23 @@ async def to_the_end(work: Coroutine[Any, Any, T]) -> T:
             task.exception()  # retrieved, so that it isn't reported as forgotten
         raise cancelled
     return task.result()
+
+
+async def keep_or_undo(
+    making: Coroutine[Any, Any, T], undo: Callable[[T], Coroutine[Any, Any, None]]
+) -> T:
+    """Make something; if the caller is cancelled meanwhile, it is unmade again."""
+    task = asyncio.create_task(making)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await to_the_end(_undo(task, undo))
+        raise
+
+
+async def _undo(task: asyncio.Task[T], undo: Callable[[T], Coroutine[Any, Any, None]]) -> None:
+    try:
+        made = await task
+    except EngineError:
+        return
+    await undo(made)

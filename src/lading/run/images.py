@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from weakref import WeakKeyDictionary
 
@@ -13,7 +13,10 @@ from lading.engine.shield import to_the_end
 from lading.engine.spec import ImageInfo, PullStatus
 from lading.errors import ImageNotFound, QueueFull
 
-__all__ = ["Images", "pull_if_absent"]
+__all__ = ["Get", "Images", "pull_if_absent"]
+
+Get = Callable[[str, Progress], Awaitable[ImageInfo]]
+"""How an image is had that the engine lacks; told of every step, on the event loop."""
 
 _FRESH = 1.0
 """Seconds after which the engine is asked again: a tag may have moved to another image."""
@@ -46,9 +49,21 @@ class Images:
         Seconds that an answer of the engine is believed.
     limit : int or None
         How many may wait for pulls at most, all images together; None: as many as come.
+    get : callable or None
+        What is done instead of a pull.
+    at_once : int
+        How many pulls there are at the same time.
     """
 
-    def __init__(self, engine: Engine, *, fresh: float = _FRESH, limit: int | None = None) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        fresh: float = _FRESH,
+        limit: int | None = None,
+        get: Get | None = None,
+        at_once: int = _AT_ONCE,
+    ) -> None:
         self._engine = engine
         self._fresh = fresh
         self._limit = limit
@@ -56,7 +71,8 @@ class Images:
         self._looks: dict[str, _Flight] = {}
         self._pulls: dict[str, _Flight] = {}
         self._waiting = 0
-        self._turns = asyncio.Semaphore(_AT_ONCE)
+        self._get = get or engine.pull
+        self._turns = asyncio.Semaphore(at_once)
 
     def known(self, ref: str) -> ImageInfo | None:
         """Return what the engine said within the last second, without asking it."""
@@ -134,7 +150,7 @@ class Images:
 
     async def _pull(self, ref: str, flight: _Flight) -> ImageInfo:
         async with self._turns:
-            return self._remember(ref, await self._engine.pull(ref, flight.tell))
+            return self._remember(ref, await self._get(ref, flight.tell))
 
     def _remember(self, ref: str, found: ImageInfo) -> ImageInfo:
         self._known.pop(ref, None)

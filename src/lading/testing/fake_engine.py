@@ -13,26 +13,20 @@ import itertools
 import secrets
 import socket
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Self
 
-from lading.engine.base import Progress
 from lading.engine.spec import (
     ContainerInfo,
     ContainerSpec,
     EngineInfo,
-    ImageInfo,
     NetworkInfo,
     NetworkSpec,
-    PullStatus,
 )
 from lading.errors import (
-    BuildFailed,
     ContainerNotFound,
     EngineError,
     EngineUnreachable,
-    ImageFileNotFound,
-    ImageNotFound,
     NameTaken,
     NotSupported,
 )
@@ -41,13 +35,10 @@ from lading.testing.fake_container import ContainerState
 from lading.testing.fake_files import FakeFiles
 from lading.testing.fake_handle import FakeContainer
 from lading.testing.fake_image import FakeImage, FakeRegistry, normal_reference
+from lading.testing.fake_images import Builder, FakeImages
 from lading.testing.fake_networks import FakeNetworks
 
 __all__ = ["Builder", "FakeEngine"]
-
-Builder = Callable[[Mapping[str, bytes], Mapping[str, str]], FakeImage]
-"""Makes an image of the files of a build context and the build's arguments; it may raise
-:class:`~lading.errors.BuildFailed`."""
 
 _FIRST_PID = 1 << 22
 """The kernel's PID_MAX_LIMIT: no real process has such a number."""
@@ -60,7 +51,7 @@ class _Power:
         self.on = True
 
 
-class FakeEngine:
+class FakeEngine(FakeImages):
     """A container engine inside the process.
 
     Parameters
@@ -132,6 +123,7 @@ class FakeEngine:
         self._builder = builder
         self._tags: dict[str, FakeImage] = {}
         self._digests: dict[str, FakeImage] = {}
+        self._nameless: dict[str, FakeImage] = {}
         self._containers: dict[str, ContainerState] = {}
         self._networks = FakeNetworks()
         self._failures: dict[str, deque[EngineError]] = defaultdict(deque)
@@ -146,11 +138,6 @@ class FakeEngine:
     def add_image(self, image: FakeImage) -> None:
         """Let the engine have an image; one of the same name loses the name."""
         self._tags[normal_reference(image.ref)] = image
-
-    def remove_image(self, ref: str) -> None:
-        """Take an image away from the engine; its containers keep it."""
-        self._tags.pop(normal_reference(ref), None)
-        self._digests.pop(normal_reference(ref), None)
 
     def another(self) -> FakeEngine:
         """A second client of the same engine: same images, containers, networks and counters."""
@@ -207,64 +194,6 @@ class FakeEngine:
             rootless=False,
             local=False,
         )
-
-    async def image(self, ref: str) -> ImageInfo:
-        """Look at an image that it has."""
-        await self.enter("image")
-        return self._describe(self._image(ref))
-
-    async def pull(self, ref: str, progress: Progress | None = None) -> ImageInfo:
-        """Fetch an image from the registry."""
-        await self.enter("pull")
-        image = await self.registry.fetch(ref, progress)
-        self.check()
-        name = normal_reference(ref)
-        if "@" in name:
-            self._digests[name] = image
-        else:
-            self._tags[name] = image
-            self._digests[f"{name.rpartition(':')[0]}@{image.digest}"] = image
-        return self._describe(image)
-
-    async def build(
-        self,
-        context: bytes,
-        tag: str,
-        *,
-        args: Mapping[str, str] | None = None,
-        labels: Mapping[str, str] | None = None,
-        progress: Progress | None = None,
-    ) -> ImageInfo:
-        """Let the builder make an image of the context's files."""
-        await self.enter("build")
-        name = normal_reference(tag)
-        folder = FakeFiles({}, ())
-        await folder.unpack("/", context)
-        files = {path.lstrip("/"): content for path, content in folder.files.items()}
-        if "Dockerfile" not in files:
-            raise BuildFailed(tag, "no Dockerfile at the root of the build context", status=400)
-        if self._builder is None:
-            raise BuildFailed(tag, "this fake engine can't build", fix="give FakeEngine a builder")
-        if progress is not None:
-            for number, line in enumerate(files["Dockerfile"].decode().splitlines(), start=1):
-                progress(PullStatus(text=f"Step {number}: {line}"))
-        made = self._builder(files, args or {})
-        image = FakeImage(**{**vars(made), "ref": tag, "labels": {**made.labels, **(labels or {})}})
-        self._tags[name] = image
-        return self._describe(image)
-
-    async def read_file(
-        self, image: str, path: str, *, labels: Mapping[str, str] | None = None
-    ) -> bytes:
-        """Read one file out of an image; it takes no helper that labels could be for."""
-        del labels
-        await self.enter("read_file")
-        try:
-            return await FakeFiles(self._image(image).files, ()).read(path)
-        except OSError as error:
-            raise ImageFileNotFound(
-                image, f"no file {path} in it", status=404, fix="check the path"
-            ) from error
 
     async def create(self, spec: ContainerSpec) -> FakeContainer:
         """Make a container."""
@@ -380,21 +309,6 @@ class FakeEngine:
     def forget(self, state: ContainerState) -> None:
         """Let a removed container's name go."""
         self._containers.pop(state.id, None)
-
-    def _image(self, ref: str) -> FakeImage:
-        name = normal_reference(ref)
-        if (image := self._tags.get(name) or self._digests.get(name)) is not None:
-            return image
-        wanted = name if name.startswith("sha256:") else f"sha256:{name}"
-        for image in (*self._tags.values(), *self._digests.values()):
-            if image.id == wanted:
-                return image
-        raise ImageNotFound(ref, "no such image", status=404, fix="pull or build it first")
-
-    def _describe(self, image: FakeImage) -> ImageInfo:
-        tags = tuple(name for name, item in self._tags.items() if item.id == image.id)
-        digests = tuple(name for name, item in self._digests.items() if item.id == image.id)
-        return image.info(tags, digests)
 
     def _find(self, id_or_name: str) -> ContainerState:
         for state in self._containers.values():

@@ -5,14 +5,24 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import hashlib
+import io
+import json
 import re
+import tarfile
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from lading.engine.spec import ImageInfo, PullStatus
-from lading.errors import ImageError, ImageNameInvalid, ImageNotFound
+from lading.errors import (
+    ImageError,
+    ImageNameInvalid,
+    ImageNotFound,
+    ImagePullFailed,
+    ImagePushFailed,
+)
 
 if TYPE_CHECKING:
     from lading.engine.base import Progress
@@ -92,22 +102,49 @@ class FakeImage:
     exposed: tuple[int, ...] = ()
     directory: str = ""
 
-    @property
+    @cached_property
+    def layer(self) -> bytes:
+        """Its files, as a tar archive."""
+        buffer = io.BytesIO()
+        with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as tar:
+            for path in sorted(self.files):
+                item = tarfile.TarInfo(path.strip("/"))
+                item.type = tarfile.DIRTYPE if path.endswith("/") else tarfile.REGTYPE
+                item.mode, item.size = 0o755, len(self.files[path])
+                tar.addfile(item, io.BytesIO(self.files[path]))
+        return buffer.getvalue()
+
+    @cached_property
+    def config(self) -> bytes:
+        """All but its name, as the JSON of an OCI image's configuration."""
+        program = f"{self.program.__module__}.{getattr(self.program, '__qualname__', '')}"
+        value = {
+            "architecture": "amd64",
+            "os": "linux",
+            "created": _CREATED.isoformat(),
+            "config": {
+                "Entrypoint": list(self.entrypoint),
+                "Cmd": list(self.command),
+                "Env": [f"{name}={text}" for name, text in self.env.items()],
+                "Labels": dict(self.labels),
+                "User": self.user,
+                "WorkingDir": self.directory,
+                "ExposedPorts": {f"{port}/tcp": {} for port in self.exposed},
+            },
+            "rootfs": {"type": "layers", "diff_ids": [_sha256(self.layer)]},
+            "history": [{"created_by": program}],
+        }
+        return json.dumps(value, sort_keys=True).encode()
+
+    @cached_property
     def id(self) -> str:
         """``sha256:...`` of all but its name: the same image has the same id under every name."""
-        program = f"{self.program.__module__}.{getattr(self.program, '__qualname__', '')}"
-        parts = [program, self.user, self.directory]
-        parts += [repr(item) for item in (self.entrypoint, self.command, self.exposed)]
-        parts += [repr(sorted(item.items())) for item in (self.env, self.labels)]
-        digest = hashlib.sha256("\0".join(parts).encode())
-        for path in sorted(self.files):
-            digest.update(path.encode() + b"\0" + self.files[path])
-        return f"sha256:{digest.hexdigest()}"
+        return _sha256(self.config)
 
     @property
     def digest(self) -> str:
         """``sha256:...`` under which a registry would know it."""
-        return f"sha256:{hashlib.sha256(self.id.encode()).hexdigest()}"
+        return _sha256(self.id.encode())
 
     def renamed(self, ref: str) -> FakeImage:
         """The same image under another name."""
@@ -132,8 +169,12 @@ class FakeImage:
         )
 
 
+def _sha256(data: bytes) -> str:
+    return f"sha256:{hashlib.sha256(data).hexdigest()}"
+
+
 class FakeRegistry:
-    """Where a fake engine pulls from.
+    """Where a fake engine pulls from, and pushes to.
 
     Parameters
     ----------
@@ -149,6 +190,8 @@ class FakeRegistry:
     ----------
     pulls : list of str
         Every reference that was asked for, in order.
+    pushes : list of str
+        Every reference that was put there, in order.
     """
 
     def __init__(
@@ -162,6 +205,7 @@ class FakeRegistry:
         self.seconds = seconds
         self.layers = layers
         self.pulls: list[str] = []
+        self.pushes: list[str] = []
 
     def publish(self, ref: str, item: FakeImage | ImageError) -> None:
         """Put an image there, or an error; what was there is replaced."""
@@ -198,3 +242,29 @@ class FakeRegistry:
             tell(PullStatus(text="Pull complete", layer=layer))
         tell(PullStatus(text=f"Digest: {item.digest}"))
         return item.renamed(ref)
+
+    async def accept(self, ref: str, image: FakeImage, progress: Progress | None = None) -> str:
+        """Take an image from an engine, and give its digest.
+
+        Raises
+        ------
+        ImageError
+            The one that is published under this reference.
+        """
+        name = normal_reference(ref)
+        item = self._contents.get(name)
+        if isinstance(item, ImagePullFailed):
+            refused = ImagePushFailed(ref, item.message, fix=item.fix)
+            refused.passing = item.passing
+            raise refused
+        if isinstance(item, ImageError):
+            raise item
+        tell = progress or (lambda _: None)
+        tell(PullStatus(text=f"The push refers to repository [{name.rpartition(':')[0]}]"))
+        tell(PullStatus(text="Pushing", layer="layer", current=0, total=len(image.layer)))
+        await asyncio.sleep(self.seconds)
+        self._contents[name] = image
+        self._contents[f"{name.rpartition(':')[0]}@{image.digest}"] = image
+        self.pushes.append(ref)
+        tell(PullStatus(text=f"digest: {image.digest}"))
+        return image.digest

@@ -13,6 +13,7 @@ import pytest
 
 from lading import Executor, ExecutorOptions
 from lading.contracts.meca import calls
+from lading.contracts.meca.billing import Billing
 from lading.contracts.meca.calls import Bodies, ExecuteCall
 from lading.units import MIB
 
@@ -43,8 +44,8 @@ class Caller:
 @pytest.fixture
 def call() -> ExecuteCall:
     """The honest route of an executor that takes 1 MiB at the most, of all requests 2 MiB."""
-    executor = SimpleNamespace(options=ExecutorOptions(max_input=1))
-    return ExecuteCall(cast("Executor", executor), Bodies(limit=2 * MIB), honest=True)
+    executor = cast("Executor", SimpleNamespace(options=ExecutorOptions(max_input=1)))
+    return ExecuteCall(executor, Billing(executor, None), Bodies(limit=2 * MIB), honest=True)
 
 
 @contextlib.asynccontextmanager

@@ -138,7 +138,7 @@ def test_completion_knows_the_commands_and_their_flags() -> None:
         )
         return done.stdout.decode().split()
 
-    assert complete("lading r", 1) == ["run", "rm"]
+    assert complete("lading r", 1) == ["run", "receipt", "rm"]
     assert "--no-token" in complete("lading serve --no-t", 2)
     assert complete("lading golem r", 2) == ["run", "resume", "rm"]
     assert "--replicas" in complete("lading golem run --rep", 3)

@@ -13,6 +13,7 @@ CONTAINER = Call("creating container x", Thing.CONTAINER, "me/task")
 NETWORK = Call("creating network n", Thing.NETWORK)
 IMAGE = Call("looking at image me/task", Thing.IMAGE, "me/task")
 PULL = Call("pulling image me/task", Thing.PULL, "me/task")
+PUSH = Call("pushing image me/task", Thing.PUSH, "me/task")
 BUILD = Call("building image me/task", Thing.BUILD, "me/task")
 
 SEEN: list[tuple[Call, int | None, str, type[errors.EngineError]]] = [
@@ -178,6 +179,54 @@ SEEN: list[tuple[Call, int | None, str, type[errors.EngineError]]] = [
         ),
         errors.ImageDenied,
     ),
+    # Pushing, to docker-registry 2.8 and to what fails as proxies do: Docker, then Podman.
+    (PUSH, None, "no basic auth credentials", errors.ImageDenied),
+    (PUSH, None, "unauthorized: authentication required", errors.ImageDenied),
+    (PUSH, None, "tag does not exist: me/task:none", errors.ImageNotFound),
+    (
+        PUSH,
+        None,
+        'Get "http://r/v2/": dial tcp 127.0.0.1:1: connect: connection refused',
+        errors.ImagePushFailed,
+    ),
+    (
+        PUSH,
+        None,
+        'Get "https://r/v2/": http: server gave HTTP response to HTTPS client',
+        errors.ImagePushFailed,
+    ),
+    (
+        PUSH,
+        None,
+        (
+            "error parsing HTTP 405 response body: invalid character 'M' looking for beginning of "
+            'value: "Method not allowed\\n"'
+        ),
+        errors.ImagePushFailed,
+    ),
+    (
+        PULL,
+        500,
+        'Get "https://r/v2/": http: server gave HTTP response to HTTPS client',
+        errors.ImagePullFailed,
+    ),
+    (PULL, None, "invalid checksum digest length", errors.ImagePullFailed),
+    (PUSH, 400, "invalid reference format", errors.ImageNameInvalid),
+    (
+        PUSH,
+        404,
+        "failed to find image r/t/p:none: r/t/p:none: image not known",
+        errors.ImageNotFound,
+    ),
+    (
+        PUSH,
+        None,
+        (
+            "trying to reuse blob sha256:c3 at destination: checking whether a blob exists "
+            "in r/t/p: unauthorized: authentication required"
+        ),
+        errors.ImageDenied,
+    ),
 ]
 
 
@@ -193,6 +242,37 @@ def test_what_was_seen(
         assert error.image == "me/task"
     else:
         assert call.doing in error.message
+
+
+@pytest.mark.parametrize(
+    ("text", "passing"),
+    [
+        # docker-registry that was killed, and what proxies in front of one say.
+        ('Get "http://r/v2/": dial tcp 127.0.0.1:1: connect: connection refused', True),
+        ('Put "http://r/v2/t/p/blobs/uploads/1": EOF', True),
+        (
+            'Patch "http://r/v2/t": read tcp 127.0.0.1:1->127.0.0.1:2: connection reset by peer',
+            True,
+        ),
+        ("received unexpected HTTP status: 503 Service Unavailable", True),
+        ('error parsing HTTP 429 response body: unexpected end of JSON input: ""', True),
+        ("failed to read from destination repository t/p: 502 (Bad Gateway)", True),
+        ("failed to read from destination repository t/p: 429 (Too Many Requests)", True),
+        ("net/http: TLS handshake timeout", True),
+        ("dial tcp: lookup r on 127.0.0.1:53: server misbehaving", True),
+        ('error parsing HTTP 413 response body: unexpected end of JSON input: ""', False),
+        ("writing blob: initiating layer upload: StatusCode: 405, Method not allowed", False),
+        ("x509: certificate signed by unknown authority", False),
+        ('Get "https://r/v2/": http: server gave HTTP response to HTTPS client', False),
+        ("manifest invalid: manifest invalid", False),
+    ],
+)
+def test_what_may_pass_by_itself(text: str, passing: bool) -> None:
+    push, pull = translate(PUSH, None, text), translate(PULL, None, text)
+    assert isinstance(push, errors.ImagePushFailed)
+    assert isinstance(pull, errors.ImagePullFailed)
+    assert (push.passing, pull.passing) == (passing, passing)
+    assert push.fix
 
 
 # Not said by the engine in so many words: found by us, before or after.

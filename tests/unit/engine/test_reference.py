@@ -80,3 +80,22 @@ def test_ids() -> None:
     assert is_image_id("sha256:" + "a" * 64)
     assert is_image_id("a" * 64)
     assert not is_image_id("a" * 12)
+
+
+@pytest.mark.parametrize(
+    ("text", "here"),
+    [
+        ("localhost/x", True),
+        ("localhost:5000/x", True),
+        ("127.0.0.1:5000/x", True),
+        ("127.9.9.9/x", True),
+        ("[::1]/x", True),
+        ("[::1]:5000/x", True),
+        ("x", False),
+        ("127.0.0.1.example.org/x", False),
+        ("10.0.0.1:5000/x", False),
+        ("localhost.example.org/x", False),
+    ],
+)
+def test_registries_of_the_engines_own_machine(text: str, here: bool) -> None:
+    assert parse(text).is_loopback is here

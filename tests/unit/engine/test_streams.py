@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import AsyncIterator
 
 import pytest
@@ -10,7 +9,6 @@ from hypothesis import strategies as st
 from lading.engine import LogChunk, PullStatus
 from lading.engine.docker_streams import (
     FrameSplitter,
-    build_status,
     json_values,
     pull_status,
     stream_error,
@@ -75,10 +73,6 @@ def test_progress() -> None:
         "Pulling from x"
     )
     assert pull_status({"aux": {"ID": "sha256:0"}}) is None
-    tail: deque[str] = deque(maxlen=2)
-    for line in ("Step 1/2 : FROM x\n", "\n", "one\ntwo\n"):
-        build_status({"stream": line}, tail)
-    assert list(tail) == ["one", "two"]
 
 
 def test_errors_in_a_stream() -> None:

@@ -14,12 +14,14 @@ from lading.contracts.meca import replies
 from lading.contracts.meca.calls import Bodies, ExecuteCall, header_text
 from lading.contracts.meca.front import Front, is_loopback
 from lading.contracts.meca.openapi import MOST, RESPONSES, describe
+from lading.contracts.meca.tokens import Tokens
 from lading.errors import InputError, LadingError
 from lading.units import MIB
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
+    from lading.contracts.meca.billing import Billing
     from lading.contracts.meca.executor import Executor
 
 __all__ = ["create_app"]
@@ -28,33 +30,39 @@ _BODIES = 8
 """How many bodies of the largest size may be held at once; smaller ones accordingly more."""
 
 
-def create_app(executor: Executor, *, stop: Callable[[], None]) -> ASGIApp:
+def create_app(
+    executor: Executor, billing: Billing, tokens: Tokens, *, stop: Callable[[], None]
+) -> ASGIApp:
     """Make the ASGI application.
 
     Parameters
     ----------
     executor : Executor
         Started, or about to be.
+    billing : Billing
+        Of that executor.
+    tokens : Tokens
+        Who may come in.
     stop : callable
         Called once the reply to ``POST /stop`` is on its way; ends the server.
     """
     app = FastAPI(title="Lading executor", version=lading.__version__, redoc_url=None)
     bodies = Bodies(limit=executor.options.max_input * MIB * _BODIES)
     hot = {
-        "/": ExecuteCall(executor, bodies, honest=False),
-        "/v1/execute": ExecuteCall(executor, bodies, honest=True),
+        "/": ExecuteCall(executor, billing, bodies, honest=False),
+        "/v1/execute": ExecuteCall(executor, billing, bodies, honest=True),
     }
     app.router.routes += [Route(path, call, methods=["POST"]) for path, call in hot.items()]
     _add_looking(app, executor)
+    _add_market(app, billing)
     _add_steering(app, executor, stop)
     describe(app)
-    options = executor.options
-    host = options.listen.rpartition(":")[0]
+    host = executor.options.listen.rpartition(":")[0]
     return Front(
         app,
         direct=hot,
-        token=options.token,
-        guard_host=is_loopback(host) and not options.token,
+        tokens=tokens,
+        guard_host=is_loopback(host) and not tokens.needed,
     )
 
 
@@ -80,6 +88,30 @@ def _add_looking(app: FastAPI, executor: Executor) -> None:
         return Response(
             executor.metrics.render(), media_type="text/plain; version=0.0.4; charset=utf-8"
         )
+
+
+def _add_market(app: FastAPI, billing: Billing) -> None:
+    @app.get("/v1/tasks", responses=RESPONSES["tasks"], tags=["lading"])
+    async def tasks() -> Response:
+        """List the tasks that are offered here, with their fees."""
+        return _json(replies.indented({"tasks": billing.offers()}))
+
+    @app.get("/v1/key", responses=RESPONSES["key"], tags=["lading"])
+    async def key() -> Response:
+        """Give the public key of this host, which signs receipts (JSON Web Key)."""
+        return _keys(billing, lambda keys: keys[0])
+
+    @app.get("/v1/keys", responses=RESPONSES["keys"], tags=["lading"])
+    async def keys() -> Response:
+        """Give every public key that this host ever signed with (JSON Web Key Set)."""
+        return _keys(billing, lambda keys: {"keys": keys})
+
+
+def _keys(billing: Billing, shown: Callable[[list[dict[str, Any]]], Any]) -> Response:
+    if not (found := billing.public_keys()):
+        body = b'{"title": "no key", "status": 404, "detail": "this executor has no ledger"}'
+        return Response(body, 404, media_type="application/problem+json")
+    return _json(replies.indented(shown(found)))
 
 
 def _add_steering(app: FastAPI, executor: Executor, stop: Callable[[], None]) -> None:

@@ -12,13 +12,14 @@ import contextlib
 import json
 import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lading.contracts.meca import replies
-from lading.contracts.meca.request import Request, read_request
+from lading.contracts.meca.request import read_request
 from lading.errors import (
     InputError,
     InvalidLimit,
+    KeyReused,
     LadingError,
     NotAccepting,
     QueueFull,
@@ -29,9 +30,12 @@ from lading.errors import (
 from lading.units import MIB, format_bytes
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
     from starlette.types import Message, Receive, Scope, Send
 
-    from lading.contracts.meca.executor import Executor, Reply
+    from lading.contracts.meca.billing import Billed, Billing
+    from lading.contracts.meca.executor import Executor
 
 __all__ = ["Bodies", "ExecuteCall", "header_text", "problem"]
 
@@ -95,14 +99,18 @@ class ExecuteCall:
     Parameters
     ----------
     executor : Executor
+    billing : Billing
     bodies : Bodies
         Shared by both routes.
     honest : bool
         Whether the reply has a real status (``/v1/execute``).
     """
 
-    def __init__(self, executor: Executor, bodies: Bodies, *, honest: bool) -> None:
+    def __init__(
+        self, executor: Executor, billing: Billing, bodies: Bodies, *, honest: bool
+    ) -> None:
         self._executor = executor
+        self._billing = billing
         self._bodies = bodies
         self._limit = executor.options.max_input * MIB
         self._honest = honest
@@ -128,7 +136,16 @@ class ExecuteCall:
             request = read_request(await _read(held, scope, receive))
             for warning in request.warnings:
                 log.warning("%s: %s", request_id, warning)
-            reply = await _unless_gone(self._executor, request, request_id, receive)
+            billed = await _unless_gone(
+                self._billing.execute(
+                    request,
+                    request_id,
+                    client=scope.get("lading.client", ""),
+                    key=scope.get("lading.key", ""),
+                ),
+                self._executor,
+                receive,
+            )
         except LadingError as error:
             log.info("%s: %s: %s", request_id, type(error).__name__, error)
             return self._failure(error, request_id)
@@ -140,10 +157,8 @@ class ExecuteCall:
                 "a fault in the executor itself", fix=f"its log says more under {request_id}"
             )
             return self._failure(fault, request_id)
-        headers: list[Header] = [
-            (b"x-lading-start", b"cold" if reply.cold else b"warm"),
-            (b"x-lading-container", reply.container.encode("latin-1", "replace")),
-        ]
+        reply = billed.reply
+        headers = _told(billed)
         if self._honest:
             headers.append((b"content-type", reply.content_type.encode("latin-1", "replace")))
             return 200, headers, reply.body
@@ -165,10 +180,24 @@ class ExecuteCall:
         if isinstance(error, RequestTooLarge):
             text = replies.outcome(success=False, message=str(error))
             return error.http_status, headers, text
-        if isinstance(error, InputError) and not isinstance(error, InvalidLimit):
+        if isinstance(error, InputError) and not isinstance(error, InvalidLimit | KeyReused):
             return 400, headers, replies.BAD_REQUEST
         text = replies.outcome(success=False, message=replies.failure_text(error))
         return 200, headers, text
+
+
+def _told(billed: Billed) -> list[Header]:
+    """What is said of a reply besides itself."""
+    reply = billed.reply
+    headers: list[Header] = []
+    if billed.repeated:
+        headers.append((b"idempotent-replayed", b"true"))
+    else:
+        headers.append((b"x-lading-start", b"cold" if reply.cold else b"warm"))
+        headers.append((b"x-lading-container", reply.container.encode("latin-1", "replace")))
+    if billed.receipt:
+        headers.append((b"x-lading-receipt", billed.receipt.encode("ascii")))
+    return headers
 
 
 def header_text(error: LadingError) -> bytes:
@@ -263,8 +292,8 @@ class _Held:
 
 
 async def _unless_gone(
-    executor: Executor, request: Request, request_id: str, receive: Receive
-) -> Reply:
+    execution: Coroutine[Any, Any, Billed], executor: Executor, receive: Receive
+) -> Billed:
     """Execute, but stop when the caller closes its connection.
 
     The watch begins late, so that short calls pay for a timer only.
@@ -288,7 +317,7 @@ async def _unless_gone(
 
     timer = loop.call_later(_WATCH_AFTER, begin)
     try:
-        return await executor.execute(request, request_id)
+        return await execution
     except asyncio.CancelledError:
         if gone:
             task.uncancel()

@@ -10,10 +10,13 @@ import asyncio
 import dataclasses
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 from lading.contracts.meca import MARK, PORT
+from lading.contracts.meca.addresses import is_address
+from lading.contracts.meca.fetched import FetchedTasks, declared
 from lading.contracts.meca.launch import CONTRACT, Launcher, TaskKey
 from lading.contracts.meca.metrics import Metrics
 from lading.contracts.meca.networks import Networks
@@ -41,15 +44,16 @@ from lading.units import MIB
 
 if TYPE_CHECKING:
     from lading.contracts.meca.options import ExecutorOptions
-    from lading.contracts.meca.request import Request
+    from lading.contracts.meca.request import Request, TaskLimits
     from lading.engine import Engine, EngineInfo, ImageInfo, PullStatus
     from lading.run.ownership import Owner
     from lading.run.records import Records
 
-__all__ = ["Executor", "Reply"]
+__all__ = ["Executor", "OnCall", "Reply"]
 
 log = logging.getLogger("lading.meca")
 
+OnCall = Callable[["Request", str], None]
 HOST_SHARE = 0.8
 """The most of the host's memory that tasks ever get (contract 1)."""
 
@@ -88,6 +92,7 @@ class Executor:
         self._records = records
         self._owner = owner
         self._images = Images(engine, limit=options.queue)
+        self._fetched = FetchedTasks(engine, options, owner)
         self._paused = False
         self._stopping = False
         self._networks = Networks(engine)
@@ -214,7 +219,9 @@ class Executor:
 
     # Executing.
 
-    async def execute(self, request: Request, request_id: str) -> Reply:
+    async def execute(
+        self, request: Request, request_id: str, on_call: OnCall = lambda _request, _id: None
+    ) -> Reply:
         """Execute one request.
 
         Parameters
@@ -222,6 +229,9 @@ class Executor:
         request : Request
         request_id : str
             Passed on to the task, and kept in the record.
+        on_call : callable
+            Told the request, with the limits that hold, and its image's id, once a task is about
+            to be called: until then nothing is executed.
 
         Raises
         ------
@@ -230,20 +240,24 @@ class Executor:
         """
         began = time.perf_counter()
         try:
-            reply = await self._execute(request, request_id, began)
+            reply = await self._execute(request, request_id, began, on_call)
         except BaseException as error:
             self.metrics.failed(error)
             raise
         self.metrics.succeeded(reply.seconds, cold=reply.cold)
         return reply
 
-    async def _execute(self, request: Request, request_id: str, began: float) -> Reply:
-        want = await self._want(request)
+    async def _execute(
+        self, request: Request, request_id: str, began: float, on_call: OnCall
+    ) -> Reply:
+        request, image = await self._resolve(request)
+        want = self._want(request, image)
         tries = 2  # a request that no task can have seen is sent once more
         while True:
             tries -= 1
             async with self._pool.lease(want, timeout=self.options.queue_timeout) as lease:
                 server: TaskServer = lease.warm
+                on_call(request, image.id)
                 try:
                     reply = await self._call(server, request, request_id)
                 except NotSent as error:
@@ -263,22 +277,34 @@ class Executor:
                 seconds = time.perf_counter() - began
                 return Reply(reply.body, reply.content_type, lease.cold, server.name, seconds)
 
-    async def _want(self, request: Request) -> Want:
+    async def _resolve(self, request: Request) -> tuple[Request, ImageInfo]:
+        """Find what is asked for; a task by its CID has limits of its own."""
         if self._paused or self._stopping:
             raise NotAccepting("the executor takes no work: it is paused or stopping")
+        if is_address(request.image):
+            image = await self._fetched.have(request.image)
+            request = request.over(declared(image))
+            self._check(request)
+            return request, image
+        self._check(request)
+        return request, self._images.known(request.image) or await self._have(request.image)
+
+    def _check(self, request: Request) -> None:
+        """Refuse what this host can't do, or not with what it lends."""
         limits = request.limits
-        resources = Resources(limits.cpus, limits.memory, limits.gpus)
-        self._capacity.fits_ever(resources)
+        self._capacity.fits_ever(_resources(limits))
         self._launcher.check(request)
         if limits.gpus and not self._info.gpu_driver:
             raise _no_gpu_driver(self._info)
-        image = self._images.known(request.image) or await self._have(request.image)
+
+    def _want(self, request: Request, image: ImageInfo) -> Want:
+        limits = request.limits
         key = TaskKey(request.image, image.id, request.micro_vm, limits)
 
         async def begin(reservation: Reservation) -> TaskServer:
             return await self._start(key, image, reservation.gpus)
 
-        return Want(key, resources, begin)
+        return Want(key, _resources(limits), begin)
 
     async def _have(self, ref: str) -> ImageInfo:
         """Find or pull an image; a pull has no deadline but the caller's patience, and is told."""
@@ -370,6 +396,10 @@ class Executor:
         size = len(reply.body)
         await self._records.finish_together(run.id, RunState.SUCCEEDED, output_bytes=size)
         return reply
+
+
+def _resources(limits: TaskLimits) -> Resources:
+    return Resources(limits.cpus, limits.memory, limits.gpus)
 
 
 def _pool_options(options: ExecutorOptions) -> PoolOptions:

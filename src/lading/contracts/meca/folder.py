@@ -16,7 +16,7 @@ from lading.contracts.meca.request import TaskLimits, read_limits
 from lading.errors import ConfigError, InputError
 from lading.run.build_context import trial_tag
 
-__all__ = ["TaskFolder", "default_tag", "read_folder"]
+__all__ = ["TaskFolder", "default_tag", "line_of", "read_folder"]
 
 RECIPE = "Dockerfile"
 CONFIG = "config.json"
@@ -147,7 +147,7 @@ def _limits(path: Path, warnings: list[str]) -> TaskLimits:
         limits = read_limits(content.get("resource"), ignored)
     except InputError as error:
         key = error.field.rpartition(".")[2]
-        place = f"{path}:{_line_of(key, text)}" if key else str(path)
+        place = f"{path}:{line_of(key, text)}" if key else str(path)
         raise ConfigError(f"{place}: {error.field}", error.reason, fix=error.fix) from None
     ignored += [f"unknown field {key!r} is ignored" for key in content if key != "resource"]
     warnings += [f"{path.name}: {line}" for line in ignored]
@@ -156,7 +156,7 @@ def _limits(path: Path, warnings: list[str]) -> TaskLimits:
 
 def _json(path: Path, text: str) -> Any:
     def refuse(name: str) -> NoReturn:
-        raise ConfigError(f"{path}:{_line_of(name, text)}", f"{name} is not JSON")
+        raise ConfigError(f"{path}:{line_of(name, text)}", f"{name} is not JSON")
 
     try:
         return json.loads(text, parse_constant=refuse)
@@ -170,7 +170,7 @@ def _json(path: Path, text: str) -> Any:
         raise ConfigError(str(path), "is nested too deep") from None
 
 
-def _line_of(word: str, text: str) -> int:
+def line_of(word: str, text: str) -> int:
     """Find the line in which a key or a word stands first; 1 if it doesn't."""
     match = re.search(rf"(?<!\w){re.escape(word)}(?!\w)", text)
     return text.count("\n", 0, match.start()) + 1 if match else 1

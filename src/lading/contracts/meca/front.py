@@ -6,7 +6,6 @@ Pure ASGI, around everything else, because it runs for every call.
 from __future__ import annotations
 
 import functools
-import hmac
 import ipaddress
 import itertools
 import json
@@ -15,6 +14,8 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from lading.contracts.meca.tokens import ANYBODY, OPERATOR, Tokens
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -22,8 +23,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Front", "is_loopback"]
 
-_OPEN_PATHS = frozenset({"/health", "/docs", "/openapi.json"})
-"""What a probe may ask, and a browser may read, without a token."""
+_OPEN_PATHS = frozenset({"/health", "/docs", "/openapi.json", "/v1/key", "/v1/keys"})
+"""What a probe may ask, a browser may read, and a receipt is verified by, without a token."""
+_CLIENT_PATHS = frozenset({"/", "/v1/execute", "/v1/tasks", "/stats"})
+"""What a client may do, who is not the operator."""
 
 _MAX_ID = 128
 
@@ -68,8 +71,7 @@ class Front:
     direct : mapping of str to ASGI application
         Paths whose POST goes straight to what answers it, past everything that `app` does for a
         request in general: the hot ones.
-    token : str
-        Empty: nobody needs one.
+    tokens : Tokens
     guard_host : bool
         Refuse host names other than ``localhost``: without a token, a web page that has its name
         resolve to 127.0.0.1 (DNS rebinding) would otherwise reach what listens on loopback.
@@ -80,12 +82,12 @@ class Front:
         app: ASGIApp,
         *,
         direct: Mapping[str, ASGIApp] = MappingProxyType({}),
-        token: str,
+        tokens: Tokens,
         guard_host: bool,
     ) -> None:
         self._app = app
         self._direct = direct
-        self._expected = f"Bearer {token}".encode() if token else b""
+        self._tokens = tokens
         self._guard_host = guard_host
         self._prefix = secrets.token_hex(4)
         self._numbers = itertools.count(1)
@@ -95,13 +97,15 @@ class Front:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request_id = b""
+        request_id = key = b""
         authorization = origin = host = b""
         for name, value in scope["headers"]:
             if name == b"x-request-id":
                 request_id = value
             elif name == b"authorization":
                 authorization = value
+            elif name == b"idempotency-key":
+                key = value
             elif name == b"origin":
                 origin = value
             elif name == b"host":
@@ -109,6 +113,9 @@ class Front:
         if not request_id or len(request_id) > _MAX_ID or not request_id.isascii():
             request_id = f"{self._prefix}-{next(self._numbers):x}".encode()
         scope["lading.request_id"] = request_id.decode("ascii")
+        scope["lading.key"] = key.decode("latin-1")
+        client = self._tokens.who(authorization) if self._tokens.needed else ANYBODY
+        scope["lading.client"] = client
 
         async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -116,25 +123,33 @@ class Front:
             await send(message)
 
         path = scope["path"]
-        if refusal := self._refusal(path, authorization, origin, host):
+        if refusal := self._refusal(path, client, origin, host):
             await _refuse(*refusal, send_with_id)
             return
         app = self._direct.get(path) if scope["method"] == "POST" else None
         await (app or self._app)(scope, receive, send_with_id)
 
     def _refusal(
-        self, path: str, authorization: bytes, origin: bytes, host: bytes
+        self, path: str, client: str, origin: bytes, host: bytes
     ) -> tuple[int, str] | None:
-        if self._expected:
-            if path in _OPEN_PATHS or hmac.compare_digest(authorization, self._expected):
-                return None
-            return 401, "this executor wants its token: send 'Authorization: Bearer TOKEN'"
+        if self._tokens.needed:
+            return _unknown(path, client)
         if origin and not _is_same(origin, host):
             return 403, "a web page of another origin may not use this executor"
         if self._guard_host and host and not _is_plain(host):
             text = host.decode("latin-1")
             return 403, f"this executor answers to localhost or an address, not to {text!r:.300}"
         return None
+
+
+def _unknown(path: str, client: str) -> tuple[int, str] | None:
+    if client == OPERATOR or path in _OPEN_PATHS:
+        return None
+    if not client:
+        return 401, "this executor wants its token: send 'Authorization: Bearer TOKEN'"
+    if path not in _CLIENT_PATHS:
+        return 403, "this takes the operator's token: clients may have tasks executed"
+    return None
 
 
 async def _refuse(status: int, detail: str, send: Send) -> None:

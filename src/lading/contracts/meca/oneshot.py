@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from lading.run.ownership import Owner
     from lading.run.records import Records
 
-__all__ = ["Job", "Outcome", "run_once"]
+__all__ = ["Job", "Outcome", "Started", "run_once", "started"]
 
 _PIDS = 4096
 """Processes of a task that one runs for oneself: enough for any, too few for a fork bomb."""
@@ -109,6 +109,115 @@ class Outcome:
 Linger = Callable[[Outcome | LadingError, Running], Awaitable[None]]
 
 
+class Started:
+    """A task that was started for one's own use and is ready; made by :func:`started`.
+
+    Attributes
+    ----------
+    running : Running
+    """
+
+    def __init__(self, running: Running, job: Job) -> None:
+        self.running = running
+        self._job = job
+        self._server = TaskServer(running, image=job.name, max_reply=_MAX_REPLY)
+
+    async def call(self) -> tuple[TaskReply, float]:
+        """Send the job's request; may be called again, and several times at once.
+
+        Returns
+        -------
+        reply : TaskReply
+        seconds : float
+            From the request to the whole reply.
+
+        Raises
+        ------
+        TaskFailed, TimedOut, OutOfMemory, ExitedEarly, ContainerLost, ReplyBroken, ReplyTooLarge
+            It gave no result.
+        """
+        job, running = self._job, self.running
+        method, path, body = job.request
+        began = time.perf_counter()
+        try:
+            reply = await self._server.call(
+                method,
+                path,
+                body,
+                timeout=job.timeout,
+                headers=(("content-type", "application/json"), ("x-request-id", running.run_id)),
+            )
+        except NotSent as error:
+            why = await running.explain()
+            raise why or ContainerLost(
+                f"task {job.name} was ready, but takes no connection any more ({error})",
+                logs=running.tail.tail(),
+                fix="see its log",
+            ) from error
+        return reply, time.perf_counter() - began
+
+
+@contextlib.asynccontextmanager
+async def started(
+    engine: Engine,
+    job: Job,
+    *,
+    owner: Owner,
+    records: Records,
+    on_log: Callable[[LogChunk], None] | None = None,
+    accounting: bool = False,
+) -> AsyncIterator[Started]:
+    """Have a task's container while the block runs; it is removed whatever happens.
+
+    Parameters
+    ----------
+    engine : Engine
+    job : Job
+    owner : Owner
+        Whose container it is.
+    records : Records
+        Where the run is written down; it fails with the block.
+    on_log : callable or None
+        Told of all that the task prints.
+    accounting : bool
+        Whether what it uses is counted exactly where that is possible, see
+        :func:`lading.run.lifecycle.start`.
+
+    Raises
+    ------
+    NotSupported, GpuUnavailable
+        The engine or the host can't give what the job asks for.
+    NotReady, ExitedEarly, OutOfMemory, ContainerLost
+        It never came so far as to be called.
+    """
+    info = await engine.info()
+    if job.runtime and job.runtime not in info.runtimes:
+        known = ", ".join(info.runtimes) or "none"
+        raise NotSupported(
+            f"the container engine has no OCI runtime {job.runtime!r} (it has: {known})",
+            fix=f"register {job.runtime!r} with the engine, or leave --runtime out",
+        )
+    gpus = await lend(job.limits.gpus, info)
+    run = _begun(job, owner)
+    labels = {**owner.labels(), "lading.contract": CONTRACT, "lading.task": job.name}
+    async with _network(engine, job, info, labels, run.id) as network:
+        running = await start(
+            engine,
+            _spec(job, labels, network, gpus),
+            readiness=Readiness(mark=MARK, port=PORT, timeout=job.start_timeout),
+            records=records,
+            run=run,
+            on_log=on_log,
+            accounting=accounting,
+        )
+        try:
+            yield Started(running, job)
+        except BaseException as error:
+            await running.close(state=_state(error, running), error=_words(error))
+            raise
+        await running.close(state=RunState.SUCCEEDED)
+
+
 async def run_once(
     engine: Engine,
     job: Job,
@@ -142,15 +251,31 @@ async def run_once(
     TaskFailed, TimedOut, ReplyBroken, ReplyTooLarge
         It was called, and gave no result.
     """
-    info = await engine.info()
-    if job.runtime and job.runtime not in info.runtimes:
-        known = ", ".join(info.runtimes) or "none"
-        raise NotSupported(
-            f"the container engine has no OCI runtime {job.runtime!r} (it has: {known})",
-            fix=f"register {job.runtime!r} with the engine, or leave --runtime out",
-        )
-    gpus = await lend(job.limits.gpus, info)
-    run = Run(
+    async with started(engine, job, owner=owner, records=records, on_log=on_log) as task:
+        running = task.running
+        try:
+            reply, seconds = await task.call()
+            outcome = Outcome(
+                reply=reply,
+                run_id=running.run_id,
+                container=running.container.name,
+                start_seconds=running.started_seconds,
+                call_seconds=seconds,
+                usage=await running.usage(),
+            )
+            if linger is not None:
+                await linger(outcome, running)
+                outcome = replace(outcome, usage=await running.usage())
+        except LadingError as error:
+            if linger is not None:
+                await linger(error, running)
+            raise
+    records.update(outcome.run_id, output_bytes=len(outcome.reply.body))
+    return outcome
+
+
+def _begun(job: Job, owner: Owner) -> Run:
+    return Run(
         id=new_id(),
         kind=Kind.CONTAINER,
         contract=CONTRACT,
@@ -161,60 +286,6 @@ async def run_once(
         cpus=job.limits.cpus,
         memory=job.limits.memory,
         input_bytes=len(job.body),
-    )
-    labels = {**owner.labels(), "lading.contract": CONTRACT, "lading.task": job.name}
-    async with _network(engine, job, info, labels, run.id) as network:
-        running = await start(
-            engine,
-            _spec(job, labels, network, gpus),
-            readiness=Readiness(mark=MARK, port=PORT, timeout=job.start_timeout),
-            records=records,
-            run=run,
-            on_log=on_log,
-        )
-        try:
-            outcome = await _call(running, job)
-            if linger is not None:
-                await linger(outcome, running)
-                outcome = replace(outcome, usage=await running.usage())
-        except BaseException as error:
-            try:
-                if linger is not None and isinstance(error, LadingError):
-                    await linger(error, running)
-            finally:
-                await running.close(state=_state(error, running), error=_words(error))
-            raise
-        await running.close(state=RunState.SUCCEEDED)
-    records.update(run.id, output_bytes=len(outcome.reply.body))
-    return outcome
-
-
-async def _call(running: Running, job: Job) -> Outcome:
-    server = TaskServer(running, image=job.name, max_reply=_MAX_REPLY)
-    method, path, body = job.request
-    began = time.perf_counter()
-    try:
-        reply = await server.call(
-            method,
-            path,
-            body,
-            timeout=job.timeout,
-            headers=(("content-type", "application/json"), ("x-request-id", running.run_id)),
-        )
-    except NotSent as error:
-        why = await running.explain()
-        raise why or ContainerLost(
-            f"task {job.name} was ready, but takes no connection any more ({error})",
-            logs=running.tail.tail(),
-            fix="see its log",
-        ) from error
-    return Outcome(
-        reply=reply,
-        run_id=running.run_id,
-        container=running.container.name,
-        start_seconds=running.started_seconds,
-        call_seconds=time.perf_counter() - began,
-        usage=await running.usage(),
     )
 
 

@@ -130,9 +130,41 @@ def _json(description: str, schema: dict[str, Any]) -> dict[str, Any]:
 
 
 _TEXT: Final[dict[str, Any]] = {"type": "string"}
+_MAYBE: Final[dict[str, Any]] = {"type": ["string", "null"]}
+_LISTING: Final[dict[str, Any]] = {
+    "type": "object",
+    "properties": {
+        **dict.fromkeys(("id", "name", "description", "developer"), _TEXT),
+        **dict.fromkeys(("cid", "image", "digest"), _MAYBE),
+        "resource": {"type": "object"},
+        "fee": {"type": "string", "pattern": "^[0-9]+[.][0-9]{6}$"},
+    },
+    "required": ["id", "resource", "developer", "fee"],
+}
+_TASKS: Final[dict[str, Any]] = {
+    "type": "object",
+    "properties": {"tasks": {"type": "array", "items": _LISTING}},
+    "required": ["tasks"],
+}
+_KEY: Final[dict[str, Any]] = {
+    "type": "object",
+    "description": "RFC 7517 and RFC 8037; exp: until when it signed.",
+    "properties": dict.fromkeys(("kty", "crv", "x", "kid", "use", "alg"), _TEXT),
+    "required": ["kty", "crv", "x", "kid"],
+}
+_NO_KEY: Final = _reply("This executor has no ledger.", _PROBLEM, "application/problem+json")
 RESPONSES: Final[dict[str, dict[int | str, dict[str, Any]]]] = {
     "health": {200: _json("It answers.", {"type": "object"})},
     "stats": {200: _json("The figures; while paused, an outcome.", {"anyOf": [_OUTCOME, _STATS]})},
+    "tasks": {200: _json("The tasks; fees are decimal numbers as text.", _TASKS)},
+    "key": {200: _json("The key.", _KEY), 404: _NO_KEY},
+    "keys": {
+        200: _json(
+            "The keys, the present one first.",
+            {"type": "object", "properties": {"keys": {"type": "array", "items": _KEY}}},
+        ),
+        404: _NO_KEY,
+    },
     "metrics": {200: _reply("Prometheus' text format.", _TEXT, "text/plain")},
     "empty": {200: {"description": "Done; the body is empty."}},
     "update-config": {
@@ -144,9 +176,10 @@ RESPONSES: Final[dict[str, dict[int | str, dict[str, Any]]]] = {
 _ERRORS: Final = {
     400: "The request can't be used; names the field.",
     403: "The registry wants other credentials.",
-    404: "The image is neither here nor at its registry.",
+    404: "The image is neither here nor at its registry, or not listed.",
+    409: "Executed and billed before under this idempotency key; the reply is not kept any more.",
     413: "The request is too large.",
-    422: "It asks for more than this host ever lends.",
+    422: "It asks for more than this host ever lends, or reuses an idempotency key.",
     501: "This host lacks the runtime or device asked for.",
     502: "The task, or the container engine, failed.",
     503: "No room: full, paused or stopping. Try again later.",
@@ -155,10 +188,20 @@ _ERRORS: Final = {
 }
 
 
+_IDEMPOTENCY_KEY: Final = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "schema": {"type": "string", "maxLength": 255, "pattern": "^[ -~]*$"},
+    "description": "The same key and request are executed, and billed, once.",
+}
+
+
 def _operation(summary: str, responses: dict[str, Any], tag: str) -> dict[str, Any]:
     return {
         "summary": summary,
         "tags": [tag],
+        "parameters": [_IDEMPOTENCY_KEY],
         "requestBody": {
             "required": True,
             "content": {"application/json": {"schema": _REQUEST}},

@@ -69,6 +69,12 @@ class ExecutorOptions(EngineOptions):
         "Bearer token that every request must carry (better set by LADING_TOKEN).",
         metavar="TOKEN",
     )
+    tokens: str = knob(
+        "",
+        "File with a bearer token for each client, in lines of name: token. They may have tasks "
+        "executed, and are named in the ledger; the rest takes --token.",
+        metavar="FILE",
+    )
     no_token: bool = knob(
         False, "Serve beyond loopback without a token: only on a network that you trust."
     )
@@ -117,6 +123,61 @@ class ExecutorOptions(EngineOptions):
     )
     max_output: Annotated[int, Gt(0)] = knob(
         64, "MiB that a task's reply may have at the most.", metavar=MEBIBYTE
+    )
+    ipfs_api: str = knob(
+        "",
+        "Fetch tasks that are asked for by their CID from the IPFS node whose RPC interface is "
+        "there, as http://127.0.0.1:5001. Without it such requests are refused.",
+        metavar="URL",
+    )
+    fetch_timeout: Seconds = knob(
+        60.0, "Seconds without anything new after which a fetch is given up.", metavar="SECONDS"
+    )
+    max_task: Annotated[int, Gt(0)] = knob(
+        1024, "MiB that a fetched task may have at the most.", metavar=MEBIBYTE
+    )
+    build: str = knob(
+        "offline",
+        "What is done with a fetched task that has to be built: offline (its RUN steps reach no "
+        "network), network (they reach the engine's usual one), or never (it is refused; images "
+        "are loaded).",
+        metavar="MODE",
+    )
+    build_timeout: Seconds = knob(
+        900.0, "Seconds that the build of a fetched task may take.", metavar="SECONDS"
+    )
+    build_args: str = knob(
+        "",
+        "Arguments for the Dockerfiles of fetched tasks, with spaces between them: a mirror of "
+        "their base image, maybe.",
+        metavar="KEY=VALUE",
+    )
+    market: str = knob(
+        "",
+        "Catalogue and ledger: a path of SQLite, postgresql://USER@HOST/NAME, or none for no "
+        "ledger. Default: market.sqlite in the state directory.",
+        metavar="URL",
+    )
+    key_days: Annotated[float, Ge(0)] = knob(
+        0.0,
+        "Days after which another key signs the receipts; what the old one signed stays valid. "
+        "0: never.",
+        metavar="DAYS",
+    )
+    ledger_patience: Seconds = knob(
+        10.0,
+        "Seconds that a reply waits for a ledger that can't be written; then it is withheld, and "
+        "no work is taken until it can.",
+        metavar="SECONDS",
+    )
+    keep_replies: Annotated[float, Ge(0)] = knob(
+        24.0,
+        "Hours for which the reply to a request with an Idempotency-Key is kept for who asks "
+        "again (256 MiB of them at the most).",
+        metavar="HOURS",
+    )
+    listed_only: bool = knob(
+        False, "Execute only tasks that the catalogue lists, and has not retired."
     )
     state: str = knob(
         "",
@@ -197,6 +258,13 @@ def _check(options: ExecutorOptions, origin: Mapping[str, str]) -> None:
             origin["network"],
             f"{options.network!r} is none of auto, sealed, bridge",
         )
+    if options.listed_only and options.market == "none":
+        raise ConfigError(origin["listed_only"], "needs a catalogue, and market is none")
+    if options.build not in ("never", "offline", "network"):
+        raise ConfigError(origin["build"], f"{options.build!r} is none of never, offline, network")
+    for item in options.build_args.split():
+        if not item.partition("=")[0] or "=" not in item:
+            raise ConfigError(origin["build_args"], f"{item!r} is not KEY=VALUE")
 
 
 def _read(file: Path) -> dict[str, Any]:

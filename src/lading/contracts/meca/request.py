@@ -10,9 +10,10 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, NoReturn
+from dataclasses import dataclass, replace
+from typing import Any, NoReturn, Self
 
+from lading.contracts.meca.addresses import canonical
 from lading.errors import InputError, InvalidLimit
 from lading.units import MIB
 
@@ -51,7 +52,7 @@ class Request:
     Parameters
     ----------
     image : str
-        The ``id``.
+        The ``id``: an image's name, or a CID in its one canonical form.
     limits : TaskLimits
     micro_vm : bool
         Whether it must run in the stronger runtime.
@@ -61,6 +62,8 @@ class Request:
         Seconds, where the caller sets a shorter time than the operator.
     warnings : tuple of str
         What was ignored.
+    resource : object
+        The limits as they came, so that a task's own can stand for what was not said.
     """
 
     image: str
@@ -69,6 +72,14 @@ class Request:
     body: bytes
     timeout: float | None = None
     warnings: tuple[str, ...] = ()
+    resource: object = None
+
+    def over(self, declared: TaskLimits) -> Self:
+        """Put what the caller said over what the task declares, where it declares something."""
+        limits = read_limits(self.resource, base=declared)
+        if self.limits.sgx:
+            limits = replace(limits, sgx=True)
+        return replace(self, limits=limits)
 
     @property
     def attestation(self) -> bool:
@@ -76,9 +87,12 @@ class Request:
         return self.limits.sgx and self.body == ATTESTATION.encode()
 
 
+CPU_NAMES = ("cpu", "task_cpu")
+MEMORY_NAMES = ("mem", "memory", "task_mem")
+"""How they are spelled; the contract's own spelling first."""
+
 _RESOURCE_NAMES = {
-    "cpu": "cpu", "task_cpu": "cpu",
-    "mem": "mem", "memory": "mem", "task_mem": "mem",
+    **dict.fromkeys(CPU_NAMES, "cpu"), **dict.fromkeys(MEMORY_NAMES, "mem"),
     "use_gpu": "use_gpu", "useGpu": "use_gpu",
     "gpu_count": "gpu_count", "gpuCount": "gpu_count",
     "use_sgx": "use_sgx", "useSgx": "use_sgx",
@@ -156,12 +170,13 @@ def read_request(raw: bytes) -> Request:
     if runtime not in (None, "", MICROVM, CONTAINER):
         raise InputError("runtime", f"must be {MICROVM!r} or {CONTAINER!r}, not {runtime!r:.80}")
     return Request(
-        image=image.strip(),
+        image=canonical(image.strip()),
         limits=limits,
         micro_vm=runtime == MICROVM,
         body=_body(content.get("input", "")),
         timeout=_timeout(content.get("timeout")),
         warnings=tuple(warnings),
+        resource=content.get("resource"),
     )
 
 
@@ -192,7 +207,9 @@ def _timeout(value: object) -> float | None:
     return float(min(value, _ABSURD))
 
 
-def read_limits(resource: object, warnings: list[str] | None = None) -> TaskLimits:
+def read_limits(
+    resource: object, warnings: list[str] | None = None, *, base: TaskLimits | None = None
+) -> TaskLimits:
     """Read the ``resource`` of a request or of a ``config.json``.
 
     Parameters
@@ -201,6 +218,8 @@ def read_limits(resource: object, warnings: list[str] | None = None) -> TaskLimi
         As parsed from JSON; None and ``{}`` mean one core and 128 MiB.
     warnings : list of str or None
         Gets a line for each key that nobody knows, as far as there are few of them.
+    base : TaskLimits or None
+        What holds where nothing is said; None: the contract's defaults.
 
     Raises
     ------
@@ -209,8 +228,9 @@ def read_limits(resource: object, warnings: list[str] | None = None) -> TaskLimi
     InputError
         It has the wrong type.
     """
+    base = base or TaskLimits()
     if resource is None:
-        return TaskLimits()
+        return base
     if not isinstance(resource, Mapping):
         raise InputError("resource", f"must be an object, not {_kind(resource)}")
     given: Mapping[str, Any] = resource
@@ -219,8 +239,8 @@ def read_limits(resource: object, warnings: list[str] | None = None) -> TaskLimi
     values = {_RESOURCE_NAMES[key]: value for key, value in given.items() if key in _RESOURCE_NAMES}
     if warnings is not None:
         warnings += _ignored([f"resource.{key}" for key in given if key not in _RESOURCE_NAMES])
-    cpus = _number(values.get("cpu"), "resource.cpu", 1.0)
-    mebibytes = _number(values.get("mem"), "resource.mem", 128.0)
+    cpus = _number(values.get("cpu"), "resource.cpu", base.cpus)
+    mebibytes = _number(values.get("mem"), "resource.mem", base.memory / MIB)
     if cpus < MIN_CPUS:
         raise InvalidLimit("resource.cpu", f"must be at least {MIN_CPUS} cores, not {cpus:g}")
     memory = round(min(mebibytes, _ABSURD) * MIB)
@@ -230,13 +250,15 @@ def read_limits(resource: object, warnings: list[str] | None = None) -> TaskLimi
     return TaskLimits(
         cpus=round(min(cpus, _ABSURD), 3),
         memory=memory,
-        gpus=_gpus(values),
-        sgx=_flag(values, "use_sgx", "resource."),
+        gpus=_gpus(values) if values.keys() & {"use_gpu", "gpu_count"} else base.gpus,
+        sgx=_flag(values, "use_sgx", "resource.") if "use_sgx" in values else base.sgx,
     )
 
 
 def _gpus(values: dict[str, Any]) -> int:
     count = values.get("gpu_count")
+    if isinstance(count, float) and count.is_integer():  # as JSON goes, 1.0 is a whole number
+        count = int(count)
     if isinstance(count, bool) or not isinstance(count, int | None) or (count or 0) < 0:
         raise InvalidLimit("resource.gpu_count", f"must be a whole number, not {count!r:.80}")
     if not _flag(values, "use_gpu", "resource."):

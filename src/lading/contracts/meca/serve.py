@@ -9,14 +9,18 @@ import logging
 import resource
 import signal
 import socket
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from lading.contracts.meca.app import create_app
+from lading.contracts.meca.billing import Billing, open_book
 from lading.contracts.meca.executor import Executor
+from lading.contracts.meca.fetched import forget_dead
 from lading.contracts.meca.front import is_loopback
+from lading.contracts.meca.tokens import Tokens, read_tokens
 from lading.engine.discovery import open_engine
 from lading.errors import ConfigError
 from lading.run.ownership import Owner, SweepReport, sweep
@@ -25,7 +29,6 @@ from lading.settings import state_directory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from pathlib import Path
 
     from lading.contracts.meca.options import ExecutorOptions
 
@@ -58,7 +61,7 @@ def check_listen(options: ExecutorOptions) -> tuple[str, int]:
     host = host.strip("[]")
     if not colon or not port.isdecimal() or int(port) > 65_535:
         raise ConfigError("listen", f"{options.listen!r} is not HOST:PORT")
-    if not options.token and not options.no_token and not is_loopback(host):
+    if not options.token and not options.tokens and not options.no_token and not is_loopback(host):
         raise ConfigError(
             "listen",
             f"{options.listen} can be reached from other machines, and there is no token",
@@ -183,14 +186,29 @@ async def serve(
     _allow_files()
     for warning in warnings:
         log.warning("%s", warning)
+    tokens, more = await asyncio.to_thread(_tokens, options)
+    for warning in more:
+        log.warning("%s", warning)
     state = state_directory({"LADING_STATE": options.state}) if options.state else state_directory()
     listener = _bind(host, port)
     with contextlib.closing(listener), _records(state) as records:
         async with await open_engine(options) as engine:
             with _owner(state) as owner:
                 _log_sweep(await sweep(engine, state, records))
-                async with Executor(engine, options, records=records, owner=owner) as executor:
-                    await _serve_http(executor, listener, announce)
+                for path in await asyncio.to_thread(forget_dead, state):
+                    log.warning("removed %s, which a process that died had fetched", path)
+                # The ledger is open for as long as anything is executed.
+                async with (
+                    open_book(options, state) as book,
+                    Executor(engine, options, records=records, owner=owner) as executor,
+                ):
+                    billing = Billing(executor, book)
+                    await _serve_http(executor, billing, tokens, listener, announce)
+
+
+def _tokens(options: ExecutorOptions) -> tuple[Tokens, list[str]]:
+    clients, warnings = read_tokens(Path(options.tokens)) if options.tokens else ({}, [])
+    return Tokens(options.token, clients), warnings
 
 
 def _log_sweep(report: SweepReport) -> None:
@@ -221,9 +239,13 @@ def _owner(state: Path) -> Iterator[Owner]:
 
 
 async def _serve_http(
-    executor: Executor, listener: socket.socket, announce: Callable[[str], None]
+    executor: Executor,
+    billing: Billing,
+    tokens: Tokens,
+    listener: socket.socket,
+    announce: Callable[[str], None],
 ) -> None:
-    app = create_app(executor, stop=lambda: server.end())  # noqa: PLW0108  # bound below
+    app = create_app(executor, billing, tokens, stop=lambda: server.end())  # noqa: PLW0108  # bound below
     config = uvicorn.Config(
         app,
         http=_Protocol,

@@ -15,7 +15,15 @@ if TYPE_CHECKING:
     from lading.contracts.processing.template import TaskTemplate
     from lading.engine import Engine, ImageInfo
 
-__all__ = ["Changes", "Found", "find_instance", "read_task", "task_for_image"]
+__all__ = [
+    "Changes",
+    "Found",
+    "Offered",
+    "find_instance",
+    "find_template",
+    "read_task",
+    "task_for_image",
+]
 
 Fetch = Callable[[str], Awaitable["ImageInfo"]]
 """Finds an image by its name, and pulls it if that is wanted."""

@@ -1,9 +1,4 @@
-"""A small HTTP/1.1 client over asyncio: to the engine's socket and to warm containers.
-
-One client for both, because both need what general ones don't give together: Unix sockets, sockets
-that somebody else opened (in another network namespace), streams that go on for days, an import of
-one millisecond, and some 60 microseconds a call. Parsing is httptools' (llhttp); what is here is
-the connection, the pool, and flow control.
+"""One HTTP/1.1 connection: parsing is httptools' (llhttp), flow control is here.
 
 Message syntax: RFC 9112.
 """
@@ -11,24 +6,23 @@ Message syntax: RFC 9112.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from typing import TYPE_CHECKING, Any, Self, cast
+from collections.abc import AsyncIterable, AsyncIterator, Iterable
+from typing import Any, cast
 
 import httptools
 
 from lading.errors import ReplyTooLarge
 from lading.units import format_bytes
 
-if TYPE_CHECKING:
-    import socket
-    import ssl
-
-__all__ = ["Client", "Connection", "Response", "open_socket", "open_tcp", "open_unix"]
+__all__ = ["Body", "Connection", "Headers", "Response"]
 
 _HIGH_WATER = 256 * 1024
 """Bytes received and not yet read, above which the sender is held back."""
+
+_MOST_WHILE_SENDING = 64 << 20
+"""The same while we send a body in pieces, and so read nothing: a server that answers meanwhile
+(IPFS' `add`, a line for each file) would wait for us to read, and we for it."""
 
 _PIECE = 64
 """Bytes that a piece of the body takes besides what is in it."""
@@ -37,6 +31,9 @@ _MOST_HEAD = 256 * 1024
 """Bytes of headers, or of trailers, that a reply may have: a server may be a stranger's."""
 
 Headers = Iterable[tuple[str, str]]
+
+Body = bytes | AsyncIterable[bytes]
+"""What is sent: a whole, or pieces, of which no more are taken than the other end keeps up with."""
 
 
 class Response:
@@ -118,7 +115,7 @@ class Connection(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._wake: asyncio.Future[None] | None = None
         self._error: ConnectionError | None = None
-        self._paused = False
+        self._paused = self._full = self._unsent = False
         self._parser = httptools.HttpResponseParser(self)
         self._reset()
 
@@ -157,7 +154,8 @@ class Connection(asyncio.Protocol):
                 ConnectionResetError(f"what came is more than {_MOST_HEAD} bytes of headers")
             )
             return
-        if self._buffered > _HIGH_WATER and not self._paused and self._transport:
+        most = _MOST_WHILE_SENDING if self._unsent else _HIGH_WATER
+        if self._buffered > most and not self._paused and self._transport:
             self._paused = True
             self._transport.pause_reading()
         self._notify()
@@ -167,6 +165,15 @@ class Connection(asyncio.Protocol):
         if self._head and not self._complete and self._ends_with_connection() and exc is None:
             self._complete = True
         self._fail(ConnectionResetError(f"the connection was closed: {exc or 'by the other end'}"))
+
+    def pause_writing(self) -> None:
+        """Send no more for now: the other end does not keep up."""
+        self._full = True
+
+    def resume_writing(self) -> None:
+        """Go on sending."""
+        self._full = False
+        self._notify()
 
     # What the parser calls.
 
@@ -201,9 +208,11 @@ class Connection(asyncio.Protocol):
     # What callers call.
 
     async def send(
-        self, method: str, target: str, headers: Headers = (), body: bytes = b""
+        self, method: str, target: str, headers: Headers = (), body: Body = b""
     ) -> Response:
         """Send a request and wait for the head of its reply.
+
+        A body in pieces that is refused before its end is not sent to its end.
 
         Raises
         ------
@@ -215,17 +224,49 @@ class Connection(asyncio.Protocol):
         self._reset()
         lines = [f"{method} {target} HTTP/1.1\r\n"]
         lines += [f"{name}: {value}\r\n" for name, value in headers]
-        if body or method in ("POST", "PUT"):
+        if not isinstance(body, bytes):
+            lines.append("transfer-encoding: chunked\r\n")
+        elif body or method in ("POST", "PUT"):
             lines.append(f"content-length: {len(body)}\r\n")
         lines.append("\r\n")
         head = "".join(lines).encode("latin-1")
-        if len(body) < 1 << 16:
+        if not isinstance(body, bytes):
+            self._transport.write(head)
+            await self._send_pieces(body)
+        elif len(body) < 1 << 16:
             self._transport.write(head + body)
         else:
             self._transport.writelines((head, body))
         while not self._head:
             await self._wait()
         return Response(self, self._parser.get_status_code(), self._headers)
+
+    async def _send_pieces(self, pieces: AsyncIterable[bytes]) -> None:
+        """Send a body whose length nobody knows yet (RFC 9112, 7.1)."""
+        self._unsent = True
+        iterator = aiter(pieces)
+        try:
+            async for piece in iterator:
+                while self._full and not self._refused():
+                    await self._wait()
+                if self._refused():
+                    return
+                if self._transport is None:
+                    raise self._error or ConnectionResetError("the connection was closed")
+                if piece:  # an empty one would be the end
+                    self._transport.writelines((b"%x\r\n" % len(piece), piece, b"\r\n"))
+            if self._transport is not None:
+                self._transport.write(b"0\r\n\r\n")
+                self._unsent = False
+        except BaseException:
+            self.close()  # half a body can't be taken back
+            raise
+        finally:
+            if (close := getattr(iterator, "aclose", None)) is not None:
+                await close()
+
+    def _refused(self) -> bool:
+        return self._head and self._parser.get_status_code() >= 300
 
     async def next_chunk(self) -> bytes | None:
         """Take the next piece of the body; None at its end."""
@@ -243,7 +284,8 @@ class Connection(asyncio.Protocol):
     @property
     def reusable(self) -> bool:
         """Whether another request may be sent: open, and the last reply was read to its end."""
-        return self._error is None and self._complete and self._keep_alive and not self._chunks
+        done = self._complete and not self._unsent and not self._chunks
+        return self._error is None and done and self._keep_alive
 
     @property
     def open(self) -> bool:
@@ -290,137 +332,3 @@ class Connection(asyncio.Protocol):
             raise
         finally:
             self._wake = None
-
-
-Dial = Callable[[], Awaitable[Connection]]
-
-
-async def open_unix(path: str) -> Connection:
-    """Connect to a Unix socket."""
-    loop = asyncio.get_running_loop()
-    return (await loop.create_unix_connection(Connection, path))[1]
-
-
-async def open_tcp(host: str, port: int, tls: ssl.SSLContext | None = None) -> Connection:
-    """Connect to a TCP port."""
-    loop = asyncio.get_running_loop()
-    return (await loop.create_connection(Connection, host, port, ssl=tls))[1]
-
-
-async def open_socket(sock: socket.socket) -> Connection:
-    """Take over a connected stream socket."""
-    loop = asyncio.get_running_loop()
-    return (await loop.create_connection(Connection, sock=sock))[1]
-
-
-class Client:
-    """Connections to one server, kept while they are fresh.
-
-    Parameters
-    ----------
-    dial : callable
-        Opens a connection.
-    host : str
-        What the ``Host`` header says.
-    idle : float
-        Seconds that an unused connection is kept. Short, so that a server which serves one
-        connection after the other isn't held up by one that we keep for nothing, and so that we
-        rarely write to one that the server is about to close.
-    """
-
-    def __init__(self, dial: Dial, *, host: str, idle: float) -> None:
-        self._dial = dial
-        self._host = ("host", host)
-        self._idle_limit = idle
-        self._idle: deque[Connection] = deque()
-        self._sweeper: asyncio.TimerHandle | None = None
-        self._closed = False
-
-    async def connect(self) -> Connection:
-        """Take the most recently used connection that is still open, or open one.
-
-        Whoever takes it gives it to :meth:`release`, also after an error.
-
-        Raises
-        ------
-        OSError
-            Nothing listens there.
-        """
-        while self._idle:
-            connection = self._idle.pop()
-            if connection.open:
-                return connection
-        return await self._dial()
-
-    def release(self, connection: Connection) -> None:
-        """Give a connection back; one that can't be used again is closed."""
-        if self._closed or not connection.reusable:
-            connection.close()
-            return
-        loop = asyncio.get_running_loop()
-        connection.idle_since = loop.time()
-        self._idle.append(connection)
-        if self._sweeper is None:
-            self._sweeper = loop.call_later(self._idle_limit, self._sweep)
-
-    async def request(
-        self,
-        method: str,
-        target: str,
-        headers: Headers = (),
-        body: bytes = b"",
-        *,
-        limit: int | None = None,
-    ) -> tuple[Response, bytes]:
-        """Send a request and read the whole reply.
-
-        Returns
-        -------
-        (Response, bytes)
-            The head, and the body.
-
-        Raises
-        ------
-        OSError
-            Nothing listens there, or the connection broke.
-        ReplyTooLarge
-            The body is larger than `limit` bytes.
-        """
-        async with self.stream(method, target, headers, body) as response:
-            return response, await response.read(limit)
-
-    @contextlib.asynccontextmanager
-    async def stream(
-        self, method: str, target: str, headers: Headers = (), body: bytes = b""
-    ) -> AsyncIterator[Response]:
-        """Send a request; the block reads the reply as it comes, or leaves the rest of it."""
-        connection = await self.connect()
-        try:
-            yield await connection.send(method, target, (self._host, *headers), body)
-        finally:
-            self.release(connection)
-
-    def close(self) -> None:
-        """Close what is kept; connections in use are closed when they are released."""
-        self._closed = True
-        if self._sweeper is not None:
-            self._sweeper.cancel()
-            self._sweeper = None
-        while self._idle:
-            self._idle.pop().close()
-
-    def _sweep(self) -> None:
-        loop = asyncio.get_running_loop()
-        oldest = loop.time() - self._idle_limit
-        while self._idle and (not self._idle[0].open or self._idle[0].idle_since <= oldest):
-            self._idle.popleft().close()
-        self._sweeper = None
-        if self._idle:
-            wait = self._idle[0].idle_since + self._idle_limit - loop.time()
-            self._sweeper = loop.call_later(max(wait, 0.01), self._sweep)
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *exc: object) -> None:
-        self.close()

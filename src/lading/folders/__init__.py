@@ -1,0 +1,4 @@
+"""What the folders of all contracts have: a Dockerfile, findings, things to begin with.
+
+Knows no contract.
+"""
