@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -140,6 +141,7 @@ def describe(listing: Listing) -> dict[str, Any]:
         "image": listing.image,
         "digest": listing.digest,
         "name": listing.name,
+        "profile": json.loads(listing.profile) if listing.profile else None,
         "description": listing.description,
         "developer": listing.developer,
         "fee": str(listing.fee),
