@@ -34,6 +34,10 @@ EPOCH = "SOURCE_DATE_EPOCH"
 """The build argument that BuildKit knows by itself, since 0.11: when everything was made, in
 seconds since 1970; Podman has a field for it (https://reproducible-builds.org/specs/)."""
 
+_HEADER = 512
+_KIND = slice(156, 157)
+"""Bytes of a tar archive's entry before its content, and where its kind stands (pax(1))."""
+
 _CLASSIC = "1"
 """The builder that an operator chose with ``"features": {"buildkit": false}``."""
 
@@ -120,7 +124,7 @@ class DockerBuilds(DockerImages):
         story: BuildStory,
     ) -> None:
         """Try it with BuildKit; a large context does not stay with it."""
-        body = context if isinstance(context, bytes) else _Counted(context)
+        body = recognized(context) if isinstance(context, bytes) else _Counted(context)
         try:
             await self._build(tag, body, {**fields, "version": 2}, {}, tell, story=story)
         except BuildFailed:
@@ -198,6 +202,22 @@ class DockerBuilds(DockerImages):
                     tell(status)
 
 
+def recognized(archive: bytes) -> bytes:
+    """Return the beginning of an archive as BuildKit takes it for one.
+
+    It judges by the first 1,024 bytes (``isArchive`` of its dockerfile frontend): where an extended
+    header comes first, as for a name that is long or not ASCII, the end of the entry is not in
+    them, and the archive is taken for a Dockerfile. An entry for the folder itself helps.
+    """
+    if archive[_KIND] not in (b"x", b"g", b"L"):  # of pax, and what GNU's tar has for long names
+        return archive
+    import tarfile  # noqa: PLC0415  # 14 ms, for few
+
+    folder = tarfile.TarInfo("./")
+    folder.type, folder.mode = tarfile.DIRTYPE, 0o755
+    return folder.tobuf(tarfile.USTAR_FORMAT) + archive
+
+
 class _Counted:
     """An archive in pieces, and how many bytes of it were taken, the last time."""
 
@@ -207,9 +227,16 @@ class _Counted:
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         self.count = 0
+        head = b""
         async for piece in self._pieces:
-            self.count += len(piece)
-            yield piece
+            head += piece
+            if self.count or len(head) >= _HEADER:
+                taken, head = head if self.count else recognized(head), b""
+                self.count += len(taken)
+                yield taken
+        if head:
+            self.count += len(head)
+            yield head
 
 
 def _to_nobody(_: PullStatus) -> None:
