@@ -41,6 +41,9 @@ _KIND = slice(156, 157)
 _CLASSIC = "1"
 """The builder that an operator chose with ``"features": {"buildkit": false}``."""
 
+_BASE_FAILED = re.compile(r"step '(?:\[internal\] load metadata|resolve image config) for ")
+_NO_BASE = "see that its registry can be reached, or name a base image that is here"
+
 _WANTS_LOGIN = re.compile(
     r"no active sessions?|failed to authorize|authorization failed|unauthorized|access denied"
     r"|no basic auth|authentication required|insufficient_scope|40[13] (?:unauthorized|forbidden)",
@@ -197,7 +200,8 @@ class DockerBuilds(DockerImages):
             async for value in json_values(response.chunks()):
                 told = story.feed(value)
                 if words := stream_error(value):
-                    raise BuildFailed(tag, story.failure(words))
+                    why = story.failure(words)
+                    raise BuildFailed(tag, why, fix=_NO_BASE if _BASE_FAILED.match(why) else "")
                 for status in told:
                     tell(status)
 
