@@ -117,7 +117,8 @@ def fee(
 def retire(*, task: TaskArgument, market: MarketOption = "", as_json: JsonOption = False) -> None:
     """Offer a task no longer.
 
-    The ledger keeps what is owed. Publishing it again offers it again.
+    The ledger keeps what is owed. Publishing it again offers it again. Executors refuse it where
+    only what is listed may run (`listed_only`); others still run it, and nobody is owed for that.
     """
     from lading.market.store import open_market  # noqa: PLC0415
 
