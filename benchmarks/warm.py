@@ -7,6 +7,8 @@ import json
 import statistics
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
 
 from benchmarks.docker_api import PORT, address_of, request_bytes
 from benchmarks.executor import Executor, free_port, server
@@ -28,6 +30,10 @@ def warm_figures(setting: Setting, wanted: set[str]) -> Iterator[Figure]:
     with contextlib.ExitStack() as stack:
         executor = stack.enter_context(setting.executor(*_FLAGS))
         targets = _targets(setting, executor, stack)
+        if executor.ours:
+            free = stack.enter_context(setting.executor(*_FLAGS, "--market", "none"))
+            free.execute(_task(setting))
+            targets["free"] = replace(targets["executor"], name="free", port=free.port)
         if "added" in wanted:
             yield _added(setting, targets)
         if "throughput" in wanted:
@@ -35,11 +41,7 @@ def warm_figures(setting: Setting, wanted: set[str]) -> Iterator[Figure]:
 
 
 def _targets(setting: Setting, executor: Executor, stack: contextlib.ExitStack) -> Targets:
-    task = {
-        "id": setting.image,
-        "resource": {"cpu": CPUS, "mem": MEMORY_MIB},
-        "input": INPUT,
-    }
+    task = _task(setting)
     before = {item["Id"] for item in _running(setting)}
     answer = executor.execute(task)
     name = answer.headers.get("x-lading-container") or _new(setting, before)
@@ -67,6 +69,14 @@ def _targets(setting: Setting, executor: Executor, stack: contextlib.ExitStack) 
     }
 
 
+def _task(setting: Setting) -> dict[str, Any]:
+    return {
+        "id": setting.image,
+        "resource": {"cpu": CPUS, "mem": MEMORY_MIB},
+        "input": INPUT,
+    }
+
+
 def _serve(stack: contextlib.ExitStack, app: str, env: dict[str, str]) -> int:
     port = free_port()
     command = [sys.executable, "-m", "uvicorn", f"benchmarks.{app}:app", "--port", str(port)]
@@ -90,7 +100,7 @@ def _new(setting: Setting, before: set[str]) -> str:
 
 
 def _added(setting: Setting, targets: Targets) -> Figure:
-    names = ["executor", "direct", "bridge", "proxy"]
+    names = [name for name in ("executor", "free", "direct", "bridge", "proxy") if name in targets]
     blocks: dict[str, list[Load]] = {name: [] for name in names}
     for number in range(setting.rounds(30, 6)):
         setting.say(f"added: block {number + 1}")
@@ -112,11 +122,13 @@ def _added(setting: Setting, targets: Targets) -> Figure:
     }
     parts["added to a direct call over a bridge, ms"] = added("executor", "bridge")
     parts["added by the bare proxy, ms"] = added("proxy", "direct")
+    if "free" in targets:
+        parts["added without a ledger, ms"] = added("free", "direct")
     return Figure("added", added("executor", "direct"), parts=parts)
 
 
 def _throughput(setting: Setting, targets: Targets) -> Figure:
-    names = ["nothing", "executor", "proxy"]
+    names = [name for name in ("nothing", "executor", "free", "proxy") if name in targets]
     rates: dict[str, list[float]] = {name: [] for name in names}
     seconds = 2.0 if not setting.quick else 1.0
     for name in names:  # the pool grows, and connections open, before anything counts
@@ -133,4 +145,6 @@ def _throughput(setting: Setting, targets: Targets) -> Figure:
 
     parts = {f"{name}, replies/s": statistics.median(rates[name]) for name in names}
     parts["bare proxy / do-nothing"] = share("proxy")
+    if "free" in targets:
+        parts["without a ledger / do-nothing"] = share("free")
     return Figure("throughput", share("executor"), parts=parts)

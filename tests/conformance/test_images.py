@@ -331,6 +331,20 @@ async def test_names_in_any_script_in_a_context(
         assert await engine.read_file(tag, f"/src/{name}") == name.encode()
 
 
+@pytest.mark.parametrize("engine_kind", ["docker", "podman"])
+@pytest.mark.parametrize("first", ["0" * 150, "'\N{SNOWMAN}"])
+@pytest.mark.parametrize("streamed", [True, False])
+async def test_a_context_whose_first_name_is_long_or_not_ascii(
+    engine: Engine, image: str, tag: str, tmp_path: Path, first: str, streamed: bool
+) -> None:
+    (tmp_path / first).write_text("first")  # sorts before the Dockerfile
+    (tmp_path / "Dockerfile").write_text(f"FROM {image}\nCOPY . /all/\n")
+    whole = b"".join([piece async for piece in Context(tmp_path)])
+    assert whole[156:157] == b"x", "an extended header comes first"
+    await engine.build(Context(tmp_path) if streamed else whole, tag)
+    assert await engine.read_file(tag, f"/all/{first}") == b"first"
+
+
 async def test_another_name(engine: Engine, image: str, tag: str) -> None:
     first = await engine.image(image)
     await engine.tag(image, tag)

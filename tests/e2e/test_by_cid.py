@@ -186,6 +186,20 @@ async def test_a_node_that_hangs(
     assert left(executor) == []
 
 
+async def test_a_fetch_that_would_take_for_ever(
+    start: Start, folder: Path, node: StagedNode, engine_host: str
+) -> None:
+    cid = await node.add(folder)
+    executor = await start("--ipfs-api", node.api, "--build-timeout", "1")
+    node.gate.clear()  # the first block comes, and no other
+    answer = await ask(executor, cid)
+    assert (answer.status, answer.json()["title"]) == (504, "TimedOut")
+    assert "was not fetched within 1.0 s" in answer.json()["detail"]
+    assert left(executor) == []
+    node.gate.set()
+    assert (await ask(executor, cid, "now")).body == b"now"
+
+
 async def test_a_node_that_is_not_there(start: Start) -> None:
     executor = await start("--ipfs-api", "http://127.0.0.1:1")
     answer = await ask(executor, NOBODY)

@@ -20,7 +20,7 @@ from tests.support.command_line import Cli, Done, documented, failed
 from tests.support.docker_registry import docker_registry, log_in
 from tests.support.printed import ROOT
 
-from lading.content.adding import add_path
+from lading.content.adding import PROFILE, add_path
 from lading.content.cid import Cid
 from lading.contracts.meca.addresses import image_name, short_name
 from lading.run.build_context import trial_tag
@@ -198,6 +198,8 @@ def test_a_car_file_needs_no_node(lading: Cli, folder: Path, tmp_path: Path) -> 
     pushed = me("push", str(folder), "--to", "ipfs://", "--car", car)
     address = pushed.stdout.decode().strip()
     assert address == f"ipfs://{add_path(folder).cid}", pushed.stderr
+    # By which options its address was computed is listed with it.
+    assert me.json("tasks", "show", address)["profile"] == {**PROFILE, "hidden": False}
     # Fetched from it.
     got = tmp_path / "got"
     done = me("pull", address, "--car", car, "--output", str(got))

@@ -19,6 +19,7 @@ KNN = Listing(
     cid=CID,
     name="knn",
     description="The nearest\nneighbours.",
+    profile='{"chunker": "size-262144"}',
     cpus=0.5,
     memory=256 << 20,
     gpus=1,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -116,7 +117,8 @@ def fee(
 def retire(*, task: TaskArgument, market: MarketOption = "", as_json: JsonOption = False) -> None:
     """Offer a task no longer.
 
-    The ledger keeps what is owed. Publishing it again offers it again.
+    The ledger keeps what is owed. Publishing it again offers it again. Executors refuse it where
+    only what is listed may run (`listed_only`); others still run it, and nobody is owed for that.
     """
     from lading.market.store import open_market  # noqa: PLC0415
 
@@ -140,6 +142,7 @@ def describe(listing: Listing) -> dict[str, Any]:
         "image": listing.image,
         "digest": listing.digest,
         "name": listing.name,
+        "profile": json.loads(listing.profile) if listing.profile else None,
         "description": listing.description,
         "developer": listing.developer,
         "fee": str(listing.fee),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -197,6 +198,8 @@ class _Push:
         }
 
     async def _to_ipfs(self) -> dict[str, Any]:
+        from lading.content.adding import PROFILE  # noqa: PLC0415
+
         # First what may fail: of a task whose image can't be made nothing is published.
         async with self._layout() as (layout, digest):
             added = await self._add(self._folder, self._options.car)
@@ -206,6 +209,7 @@ class _Push:
                 "size": added.size,
                 "files": added.files,
                 "car": self._options.car,
+                "profile": {**PROFILE, "hidden": False},
             }
             if layout is not None:
                 car = self._options.car and _beside(self._options.car)
@@ -363,6 +367,7 @@ class _Offer:
             cid=published.get("cid"),
             image=published.get("image") or published.get("image_cid"),
             digest=published.get("digest"),
+            profile=json.dumps(profile) if (profile := published.get("profile")) else "",
             name=task.name,
             description=task.description,
             cpus=task.limits.cpus,

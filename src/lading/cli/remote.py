@@ -97,7 +97,14 @@ def run_remotely(
     )
     answer = loop.run(lambda _: _send(call))
     if answer.status != 200:
-        raise _told(answer, call)
+        if place.receipt is not None:
+            printing.note(
+                f"no receipt: only what succeeds is owed, and {place.receipt} not written"
+            )
+        error = _told(answer, call)
+        if folder is not None and isinstance(error, errors.ContentNotFound):
+            error.fix = f"was it published as it is now? `lading push {task} --to {IPFS}`"
+        raise error
     _show(call, answer, as_json=as_json)
     _keep_receipt(place, answer, call)
 
@@ -147,7 +154,7 @@ def _id(task: str, folder: TaskFolder | None) -> str:
 
 def _body(name: str, folder: TaskFolder | None, options: RunOptions) -> bytes:
     """Write the request as the contract has it; what isn't said, the task or the executor says."""
-    data = read_input(only(options.input), folder)
+    data = read_input(only(options.input), folder, name)
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lading.cli import printing
+from lading.cli.places import looks_like_cid
 from lading.cli.run_options import RunOptions, pairs, positive
 from lading.contracts.meca.folder import TaskFolder, read_folder
 from lading.contracts.meca.request import MIN_CPUS, MIN_MEMORY, TaskLimits
@@ -62,7 +63,7 @@ def read_wish(task: str, options: RunOptions) -> Wish:
     return Wish(
         name=task if folder is None else folder.name,
         folder=folder,
-        body=read_input(only(options.input), folder),
+        body=read_input(only(options.input), folder, task),
         limits=limits_over(folder.limits if folder is not None else TaskLimits(), options),
         build_args=pairs("--build-arg", "KEY=VALUE", options.build_arg),
         options=options,
@@ -112,8 +113,13 @@ def only(given: tuple[str, ...]) -> str | None:
     return given[0] if given else None
 
 
-def read_input(given: str | None, folder: TaskFolder | None) -> bytes:
+def read_input(given: str | None, folder: TaskFolder | None, task: str = "") -> bytes:
     """Read an input as the command line has it: text, ``@FILE``, ``-``, or the folder's example.
+
+    Parameters
+    ----------
+    task : str
+        As it was named, for the message.
 
     Raises
     ------
@@ -124,7 +130,12 @@ def read_input(given: str | None, folder: TaskFolder | None) -> bytes:
         if folder is not None and folder.example_input is not None:
             return folder.example_input
         what = "the folder has no example_input.bin" if folder else "an image has no example input"
-        raise InputError("--input", what, fix="give --input TEXT, --input @FILE or --input -")
+        fix = "give --input TEXT, --input @FILE or --input -"
+        if looks_like_cid(task):
+            what = "the executor fetches the task, and its example is not here"
+        elif folder is None and task:
+            fix += f"; if you mean a folder, there is no {task} here"
+        raise InputError("--input", what, fix=fix)
     if given == "-":
         if sys.stdin.isatty():
             printing.note("reading the input from the terminal; Ctrl-D ends it")

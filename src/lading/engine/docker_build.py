@@ -34,8 +34,15 @@ EPOCH = "SOURCE_DATE_EPOCH"
 """The build argument that BuildKit knows by itself, since 0.11: when everything was made, in
 seconds since 1970; Podman has a field for it (https://reproducible-builds.org/specs/)."""
 
+_HEADER = 512
+_KIND = slice(156, 157)
+"""Bytes of a tar archive's entry before its content, and where its kind stands (pax(1))."""
+
 _CLASSIC = "1"
 """The builder that an operator chose with ``"features": {"buildkit": false}``."""
+
+_BASE_FAILED = re.compile(r"step '(?:\[internal\] load metadata|resolve image config) for ")
+_NO_BASE = "see that its registry can be reached, or name a base image that is here"
 
 _WANTS_LOGIN = re.compile(
     r"no active sessions?|failed to authorize|authorization failed|unauthorized|access denied"
@@ -120,7 +127,7 @@ class DockerBuilds(DockerImages):
         story: BuildStory,
     ) -> None:
         """Try it with BuildKit; a large context does not stay with it."""
-        body = context if isinstance(context, bytes) else _Counted(context)
+        body = recognized(context) if isinstance(context, bytes) else _Counted(context)
         try:
             await self._build(tag, body, {**fields, "version": 2}, {}, tell, story=story)
         except BuildFailed:
@@ -193,9 +200,26 @@ class DockerBuilds(DockerImages):
             async for value in json_values(response.chunks()):
                 told = story.feed(value)
                 if words := stream_error(value):
-                    raise BuildFailed(tag, story.failure(words))
+                    why = story.failure(words)
+                    raise BuildFailed(tag, why, fix=_NO_BASE if _BASE_FAILED.match(why) else "")
                 for status in told:
                     tell(status)
+
+
+def recognized(archive: bytes) -> bytes:
+    """Return the beginning of an archive as BuildKit takes it for one.
+
+    It judges by the first 1,024 bytes (``isArchive`` of its dockerfile frontend): where an extended
+    header comes first, as for a name that is long or not ASCII, the end of the entry is not in
+    them, and the archive is taken for a Dockerfile. An entry for the folder itself helps.
+    """
+    if archive[_KIND] not in (b"x", b"g", b"L"):  # of pax, and what GNU's tar has for long names
+        return archive
+    import tarfile  # noqa: PLC0415  # 14 ms, for few
+
+    folder = tarfile.TarInfo("./")
+    folder.type, folder.mode = tarfile.DIRTYPE, 0o755
+    return folder.tobuf(tarfile.USTAR_FORMAT) + archive
 
 
 class _Counted:
@@ -207,9 +231,16 @@ class _Counted:
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         self.count = 0
+        head = b""
         async for piece in self._pieces:
-            self.count += len(piece)
-            yield piece
+            head += piece
+            if self.count or len(head) >= _HEADER:
+                taken, head = head if self.count else recognized(head), b""
+                self.count += len(taken)
+                yield taken
+        if head:
+            self.count += len(head)
+            yield head
 
 
 def _to_nobody(_: PullStatus) -> None:

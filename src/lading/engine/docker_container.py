@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import re
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -124,6 +124,16 @@ class DockerContainer:
         self, *, follow: bool = False, tail: int | None = None
     ) -> AsyncIterator[LogChunk]:
         """What it wrote so far, and with `follow` what it writes until it ends."""
+        chunks = self._logs(follow=follow, tail=tail)
+        if follow and self._api.podman:
+            from lading.engine.podman_logs import follow_to_the_end  # noqa: PLC0415
+
+            chunks = follow_to_the_end(self, chunks, whole=tail is None)
+        async with contextlib.aclosing(chunks):
+            async for chunk in chunks:
+                yield chunk
+
+    async def _logs(self, *, follow: bool, tail: int | None) -> AsyncGenerator[LogChunk, None]:
         wanted = query(
             stdout=1,
             stderr=1,

@@ -250,10 +250,11 @@ async def dial(made: tuple[socket.socket, ...], port: int) -> socket.socket:
                 # Our own port may be the one that a server is about to take: let it.
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 await loop.sock_connect(sock, (host, port))
+                itself = _is_its_own_peer(sock)  # fails where the other end is gone again
             except OSError as error:
                 failure = error if sock is made[0] else failure  # IPv4's reason is the clearer
             else:
-                if not _is_its_own_peer(sock):
+                if not itself:
                     chosen = sock
                     return sock
     finally:

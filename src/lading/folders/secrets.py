@@ -149,7 +149,7 @@ def secrets_in(path: str, content: bytes) -> list[Secret]:
     for place in places:
         match = _SET_TO.match(content, place)
         if match and all(one.search(match[1]) for one in _RANDOM) and not _is_made_up(match[1]):
-            return [Secret("what looks like one", _line(content, place), certain=False)]
+            return [Secret("what looks like a secret", _line(content, place), certain=False)]
     return []
 
 

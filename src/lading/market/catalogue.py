@@ -19,13 +19,11 @@ __all__ = ["Catalogue", "Change", "Listing", "Names", "State", "last_ten"]
 
 _COLUMNS = (
     "id, cid, image, digest, name, description, millicpus, memory, gpus, sgx, developer, fee, "
-    "state, published, changed"
+    "state, published, changed, profile"
 )
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
-_SHORT = 10
-"""Characters of a CID that stand for it as an image's name (contract 1)."""
-_LEAST = 4
-"""Characters that the beginning of a name must have."""
+_SHORT = 10  # characters of a CID that stand for it as an image's name (contract 1)
+_LEAST = 4  # characters that the beginning of a name must have
 
 
 class State(StrEnum):
@@ -64,6 +62,8 @@ class Listing:
     state : State
     published, changed : float
         Seconds since 1970, UTC; 0: now.
+    profile : str
+        What the CID depends on besides the content, as JSON.
     """
 
     id: str = ""
@@ -81,6 +81,7 @@ class Listing:
     state: State = State.ACTIVE
     published: float = 0.0
     changed: float = 0.0
+    profile: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,8 +132,7 @@ class Names:
         for listing in ordered:
             for name in _names(listing, old.get(listing.id, ())):
                 found[name] = listing
-        for listing in ordered:  # but an id is its own
-            found[listing.id] = listing
+        found |= {one.id: one for one in ordered}  # but an id is its own
         return cls(tuple(sorted(listings, key=lambda one: one.id)), found)
 
     def get(self, name: str) -> Listing | None:
@@ -367,12 +367,13 @@ def _row(listing: Listing) -> tuple[Any, ...]:
         str(listing.state),
         round(listing.published * 1e6),
         round(listing.changed * 1e6),
+        listing.profile,
     )
 
 
 def _listing(row: tuple[Any, ...]) -> Listing:
     listing_id, cid, image, digest, name, description, millicpus, memory, gpus, sgx, *rest = row
-    developer, fee, state, published, changed = rest
+    developer, fee, state, published, changed, profile = rest
     return Listing(
         id=listing_id,
         cid=cid,
@@ -389,6 +390,7 @@ def _listing(row: tuple[Any, ...]) -> Listing:
         state=State(state),
         published=published / 1e6,
         changed=changed / 1e6,
+        profile=profile,
     )
 
 
@@ -421,6 +423,7 @@ def _checked(listing: Listing) -> Listing:
         name=_line(listing.name, "name", 200),
         developer=_developer(listing.developer),
         description=_text(listing.description, "description", 20_000),
+        profile=_text(listing.profile, "profile", 2_000),
         fee=checked_fee(listing.fee),
     )
 

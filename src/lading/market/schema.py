@@ -22,7 +22,8 @@ TABLES: Final = (
         millicpus BIGINT NOT NULL, memory BIGINT NOT NULL, gpus BIGINT NOT NULL,
         sgx BIGINT NOT NULL,
         developer TEXT NOT NULL, fee BIGINT NOT NULL CHECK (fee >= 0),
-        state TEXT NOT NULL, published BIGINT NOT NULL, changed BIGINT NOT NULL)""",
+        state TEXT NOT NULL, published BIGINT NOT NULL, changed BIGINT NOT NULL,
+        profile TEXT NOT NULL)""",
     # What a listing was, after each change of it.
     """CREATE TABLE lading_listing_change (
         listing TEXT NOT NULL, number BIGINT NOT NULL, changed BIGINT NOT NULL,

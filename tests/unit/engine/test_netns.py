@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import struct
 import subprocess
 from collections.abc import Iterator
 
@@ -39,6 +40,9 @@ def namespace(preparation: str) -> Iterator[int]:
         process.kill()
 
 
+_ERROR = (socket.SOL_SOCKET, socket.SO_ERROR)
+
+
 async def test_a_loopback_interface_that_is_down(bare_namespace: int) -> None:
     """A container that is just being set up: whoever waits for it tries again."""
     made = await asyncio.to_thread(sockets_in, bare_namespace)
@@ -63,3 +67,29 @@ async def test_a_socket_is_never_connected_with_itself(narrow_namespace: int) ->
         listener.listen()
         made = await asyncio.to_thread(sockets_in, narrow_namespace)
         (await dial(made, 50006)).close()
+
+
+async def test_a_server_that_is_gone_as_soon_as_it_answered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As where a container is removed at that moment: no connection, and no other error."""
+    loop = asyncio.get_running_loop()
+    connect = loop.sock_connect
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.setblocking(False)
+
+        async def reset(sock: socket.socket, address: tuple[str, int]) -> None:
+            await connect(sock, address)
+            taken, _ = await loop.sock_accept(listener)
+            taken.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            taken.close()
+            while loop.time() < deadline and sock.getsockopt(*_ERROR) == 0:
+                await asyncio.sleep(0.001)
+
+        monkeypatch.setattr(loop, "sock_connect", reset)
+        deadline = loop.time() + 5
+        made = (socket.socket(),)
+        made[0].setblocking(False)
+        with pytest.raises(ConnectionError):
+            await dial(made, listener.getsockname()[1])
+        assert made[0].fileno() < 0

@@ -326,8 +326,22 @@ class FetchedTasks:
         limit = self._options.max_task * MIB
         async with Node(self._options.ipfs_api, timeout=timeout) as node:
             await node.block(cid)  # what nobody has keeps nobody from a turn
-            async with self._fetching:
+            async with self._fetching, self._in_time(cid, "fetched"):
                 await fetch(node, cid, folder, limit=limit, timeout=timeout)
+
+    @contextlib.asynccontextmanager
+    async def _in_time(self, cid: Cid, done: str) -> AsyncIterator[None]:
+        """Bound what a stranger's task takes of a turn, however it trickles."""
+        most = self._options.build_timeout
+        try:
+            async with asyncio.timeout(most):
+                yield
+        except TimeoutError:
+            raise TimedOut(
+                f"task {cid} was not {done} within {format_seconds(most)}",
+                seconds=most,
+                fix="publish its image, too, or its operator sets build_timeout",
+            ) from None
 
     async def _build(self, cid: Cid, folder: Path, progress: Progress) -> ImageInfo:
         from lading.content.layout import is_layout  # noqa: PLC0415
@@ -338,17 +352,16 @@ class FetchedTasks:
                 f"task {cid} has to be built, and this executor builds nothing",
                 fix="publish its image, too (lading push --image), and ask for that CID",
             )
-        async with self._building:
+        async with self._building, self._in_time(cid, "built"):
             try:
-                async with asyncio.timeout(options.build_timeout):
-                    return await into_image(
-                        self._engine,
-                        folder,
-                        cid,
-                        args=dict(item.split("=", 1) for item in options.build_args.split()),
-                        network=options.build == "network",
-                        progress=progress,
-                    )
+                return await into_image(
+                    self._engine,
+                    folder,
+                    cid,
+                    args=dict(item.split("=", 1) for item in options.build_args.split()),
+                    network=options.build == "network",
+                    progress=progress,
+                )
             except BuildFailed as error:
                 if options.build == "offline" and not error.fix:
                     error.fix = (
@@ -356,9 +369,3 @@ class FetchedTasks:
                         "or its operator sets build to network"
                     )
                 raise
-            except TimeoutError:
-                raise TimedOut(
-                    f"task {cid} was not built within {format_seconds(options.build_timeout)}",
-                    seconds=options.build_timeout,
-                    fix="publish its image, too, or its operator sets build_timeout",
-                ) from None

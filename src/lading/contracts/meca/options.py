@@ -144,7 +144,9 @@ class ExecutorOptions(EngineOptions):
         metavar="MODE",
     )
     build_timeout: Seconds = knob(
-        900.0, "Seconds that the build of a fetched task may take.", metavar="SECONDS"
+        900.0,
+        "Seconds that the fetch of a task may take in all, and its build as many.",
+        metavar="SECONDS",
     )
     build_args: str = knob(
         "",

@@ -378,6 +378,17 @@ async def test_a_claim_ends_with_its_process(tmp_path: Path) -> None:
 # kill -9.
 
 
+def _wait_for_more(process: subprocess.Popen[bytes], computed: Path) -> None:
+    """Wait until it has computed eight pieces more than there were, or has ended."""
+
+    def count() -> int:
+        return computed.read_bytes().count(b"\n") if computed.exists() else 0
+
+    enough = count() + 8
+    while process.poll() is None and count() < enough:
+        time.sleep(0.005)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_a_driver_that_is_killed_at_any_moment_loses_nothing(tmp_path: Path, seed: int) -> None:
@@ -390,9 +401,13 @@ def test_a_driver_that_is_killed_at_any_moment_loses_nothing(tmp_path: Path, see
     while True:
         assert time.monotonic() < deadline
         process = subprocess.Popen(command, cwd=_ROOT, stderr=subprocess.PIPE)
+        if kills % 2:  # once it has got somewhere, however slow this machine is
+            _wait_for_more(process, tmp_path / "computed")
+            pause = chance.random() * 0.05
+        else:  # the later the kills, the more is done in between; so that it comes to an end
+            pause = 0.3 + chance.random() * 0.3 * (1 + kills / 4)
         try:
-            # The later the kills, the more is done in between; so that it comes to an end.
-            process.wait(0.3 + chance.random() * 0.3 * (1 + kills / 4))
+            process.wait(pause)
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGKILL)
             kills += 1
