@@ -99,24 +99,6 @@ def test_times_in_the_image(cli: Cli, host: str, folder: Path, tag: str) -> None
         assert b"SOURCE_DATE_EPOCH" in done.stderr
 
 
-def test_a_newer_build_leaves_no_image_without_a_name(
-    cli: Cli, host: str, folder: Path, tag: str
-) -> None:
-    first = cli.json("build", str(folder), "--tag", tag)["image"]
-    (folder / "src/more").write_text("more")
-    second = cli.json("build", str(folder), "--tag", tag)["image"]
-    assert first != second
-    assert engines.call(host, "GET", f"/images/{first}/json")[0] == 404
-    # One that has another name, too, is nobody's to remove.
-    engines.call(host, "POST", f"/images/{second}/tag?repo={tag.partition(':')[0]}&tag=kept")
-    try:
-        (folder / "src/more").write_text("still more")
-        assert cli.json("build", str(folder), "--tag", tag)["image"] != second
-        assert engines.call(host, "GET", f"/images/{second}/json")[0] == 200
-    finally:
-        engines.call(host, "DELETE", f"/images/{tag.partition(':')[0]}:kept")
-
-
 def test_arguments_stages_and_platforms(cli: Cli, folder: Path, tag: str) -> None:
     (folder / "Dockerfile").write_text(
         f"ARG BASE=none\nFROM {NAME} AS one\nLABEL at=one\nFROM $BASE\nARG WORD\nLABEL at=$WORD\n"

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lading.cli import images, loop, printing
-from lading.cli.images import TASK_LABEL
 from lading.cli.knobs import Given, engine_options, flags
 from lading.cli.run_options import pairs
 from lading.errors import ConfigError, InputError
@@ -24,6 +23,7 @@ __all__ = ["CONFIG_LABEL", "CONTRACT_LABEL", "TASK_LABEL", "commands", "default_
 
 commands = typer.Typer(rich_markup_mode=None)
 
+TASK_LABEL = "lading.task"
 CONTRACT_LABEL = "lading.contract"
 CONFIG_LABEL = "lading.config"
 """The ``config.json`` of a task that serves, as compact JSON: what limits it declares."""

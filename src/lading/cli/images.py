@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lading.cli import printing
 from lading.cli.run_options import Pull
-from lading.errors import EngineError, ImageNotFound, LadingError
+from lading.errors import LadingError
 from lading.units import format_bytes
 
 if TYPE_CHECKING:
@@ -21,9 +20,6 @@ __all__ = ["EPOCH", "build", "fetch", "sweep_quietly"]
 EPOCH = "SOURCE_DATE_EPOCH"
 """The variable, and the build argument: https://reproducible-builds.org/specs/source-date-epoch/"""
 
-
-TASK_LABEL = "lading.task"
-"""Label that holds the name of the task that an image was built for."""
 
 _WORTH_TELLING = 8 << 20
 """Bytes of a folder that are sent before it is told how many."""
@@ -80,14 +76,13 @@ async def build(
 
     if epoch is not None:
         args = {EPOCH: str(epoch), **args}
-    before = await _there(engine, tag)
     with printing.Live(f"build {tag}") as live:
 
         def sent(count: int) -> None:  # builders are silent until they have it all
             if count > _WORTH_TELLING:
                 live.part(f"sending the folder, {format_bytes(count)}", None)
 
-        built = await engine.build(
+        return await engine.build(
             Context(folder, epoch=epoch, sent=sent),
             tag,
             args=args,
@@ -96,24 +91,6 @@ async def build(
             target=target,
             progress=printing.layers(live),
         )
-    if before is not None and before.id != built.id:
-        await _remove_nameless(engine, before.id)
-    return built
-
-
-async def _there(engine: Engine, name: str) -> ImageInfo | None:
-    try:
-        return await engine.image(name)
-    except ImageNotFound:
-        return None
-
-
-async def _remove_nameless(engine: Engine, image_id: str) -> None:
-    """Remove what a build of ours took the only name from; what a container uses stays."""
-    left = await _there(engine, image_id)
-    if left is not None and TASK_LABEL in left.labels and not (left.tags or left.digests):
-        with contextlib.suppress(EngineError):
-            await engine.remove_image(image_id)
 
 
 async def sweep_quietly(engine: Engine, state: Path, records: Records) -> None:
