@@ -276,7 +276,7 @@ def test_folders_of_any_size_are_checked_in_bounded_memory(folder: Path) -> None
     program = (
         "import resource, subprocess, sys\n"
         "done = subprocess.run(sys.argv[1:], stdout=subprocess.PIPE, timeout=100)\n"
-        "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)\n"
+        "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, flush=True)\n"
         "sys.stdout.buffer.write(done.stdout)"
     )
     done = subprocess.run(
