@@ -25,6 +25,7 @@ __all__ = [
     "knob",
     "leave_out_plugins",
     "load_env_file",
+    "scratch_directory",
     "state_directory",
     "variable",
 ]
@@ -101,6 +102,12 @@ def state_directory(env: Mapping[str, str] | None = None) -> Path:
         return Path(chosen)
     home = env.get("XDG_STATE_HOME") or str(Path(env.get("HOME", "/root")) / ".local/state")
     return Path(home) / "lading"
+
+
+def scratch_directory(env: Mapping[str, str] | None = None) -> Path:
+    """Where directories for a while are made: ``$TMPDIR``, or on a disk; /tmp may be memory."""
+    env = environment() if env is None else env
+    return Path(env.get("TMPDIR") or "/var/tmp")  # noqa: S108  # a new one is made in it
 
 
 @dataclass(frozen=True, slots=True)

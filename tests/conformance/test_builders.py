@@ -15,7 +15,12 @@ import pytest
 from tests.conformance.conftest import context
 from tests.images.build import NAME, ensure_probe
 from tests.support import engines
-from tests.support.docker_registry import DockerRegistry, docker_registry, log_in
+from tests.support.docker_registry import (
+    DockerRegistry,
+    docker_registry,
+    engine_of_a_stranger,
+    log_in,
+)
 from tests.support.private_dockerd import private_dockerd
 
 from lading.engine import Engine, PullStatus
@@ -38,9 +43,7 @@ def host(docker_host: str) -> str:
 
 @pytest.fixture
 async def engine(host: str, tmp_path: Path) -> AsyncIterator[Engine]:
-    """With no credentials but those that a test writes."""
-    env = {"DOCKER_CONFIG": str(tmp_path), "PATH": os.environ["PATH"]}
-    async with await open_engine(EngineOptions(host), env) as client:
+    async with engine_of_a_stranger(host, tmp_path) as client:
         yield client
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 import tarfile
 from collections.abc import AsyncIterator, Iterator
@@ -13,13 +12,16 @@ import pytest
 from tests.conformance.conftest import context
 from tests.images.build import NAME, ensure_probe
 from tests.support import engines
-from tests.support.docker_registry import DockerRegistry, docker_registry, log_in
+from tests.support.docker_registry import (
+    DockerRegistry,
+    docker_registry,
+    engine_of_a_stranger,
+    log_in,
+)
 
 from lading.content import registry as registries
 from lading.engine import Engine, PullStatus
-from lading.engine.discovery import open_engine
 from lading.errors import ImageDenied, ImageNameInvalid, ImageNotFound, ImagePushFailed
-from lading.settings import EngineOptions
 
 REPOSITORY = "tests/probe"
 
@@ -39,9 +41,7 @@ def host(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 async def engine(host: str, tmp_path: Path) -> AsyncIterator[Engine]:
-    """With no credentials but those that a test writes."""
-    env = {"DOCKER_CONFIG": str(tmp_path), "PATH": os.environ["PATH"]}
-    async with await open_engine(EngineOptions(host), env) as client:
+    async with engine_of_a_stranger(host, tmp_path) as client:
         yield client
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import shutil
 import socket
 import tempfile
@@ -19,6 +20,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+
+from lading.engine import Engine
+from lading.engine.discovery import open_engine
+from lading.settings import EngineOptions
 
 INSTALL = "docker-registry is not installed: apt-get install docker-registry"
 LOGIN = ("me", "s3cret:with:colons")
@@ -151,6 +156,14 @@ def log_in(folder: Path, registry: DockerRegistry, password: str = LOGIN[1]) -> 
     """Write what `docker login` leaves in its folder."""
     auth = b64encode(f"{LOGIN[0]}:{password}".encode()).decode()
     (folder / "config.json").write_text(json.dumps({"auths": {registry.host: {"auth": auth}}}))
+
+
+@contextlib.asynccontextmanager
+async def engine_of_a_stranger(host: str, config: Path) -> AsyncIterator[Engine]:
+    """Open an engine with no credentials but those that a test writes to `config`."""
+    env = {"DOCKER_CONFIG": str(config), "PATH": os.environ["PATH"]}
+    async with await open_engine(EngineOptions(host), env) as client:
+        yield client
 
 
 def _basic() -> str:

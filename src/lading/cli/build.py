@@ -13,20 +13,17 @@ import typer
 from lading.cli import images, loop, printing
 from lading.cli.knobs import Given, engine_options, flags
 from lading.cli.run_options import pairs
+from lading.contracts.meca.folder import CONFIG_LABEL
 from lading.errors import ConfigError, InputError
+from lading.run.creation import CONTRACT_LABEL, TASK_LABEL
 from lading.settings import EngineOptions, environment, knob
 
 if TYPE_CHECKING:
     from lading.engine import ImageInfo
 
-__all__ = ["CONFIG_LABEL", "CONTRACT_LABEL", "TASK_LABEL", "commands", "default_tag", "labels_of"]
+__all__ = ["commands", "default_tag", "labels_of"]
 
 commands = typer.Typer(rich_markup_mode=None)
-
-TASK_LABEL = "lading.task"
-CONTRACT_LABEL = "lading.contract"
-CONFIG_LABEL = "lading.config"
-"""The ``config.json`` of a task that serves, as compact JSON: what limits it declares."""
 
 _OCI = "org.opencontainers.image."
 """Keys: https://github.com/opencontainers/image-spec/blob/main/annotations.md."""

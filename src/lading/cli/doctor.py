@@ -24,7 +24,7 @@ def doctor(*, as_json: JsonOption = False, engine: Given) -> None:
     options = engine_options(engine)
 
     async def main(_signals: loop.Signals) -> bool:
-        from lading.cli.checks import FAIL, examine  # noqa: PLC0415
+        from lading.cli.examinations import FAIL, examine  # noqa: PLC0415
 
         checks = []
         async for check in examine(options):

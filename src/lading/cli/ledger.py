@@ -70,8 +70,9 @@ def _ledger(
 ) -> None:
     """Show what was executed, and what is owed for it.
 
-    Every execution by an executor is there: of which task, for whom, at what fee, with the SHA-256
-    of input and output. Owed is the fee of what succeeded. With --by, what it comes to.
+    Every call of a task by an executor is there: of which task, for whom, at what fee, with the
+    SHA-256 of input and output. A task that never got ready was not called. Owed is the fee of what
+    succeeded. With --by, what it comes to.
     """
     if context.invoked_subcommand is not None:
         return

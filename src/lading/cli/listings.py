@@ -10,6 +10,7 @@ import typer
 
 from lading.cli import printing
 from lading.cli.runs import JsonOption
+from lading.contracts.meca.request import TaskLimits, as_resource
 from lading.units import format_bytes, format_cores
 
 if TYPE_CHECKING:
@@ -149,13 +150,9 @@ def describe(listing: Listing) -> dict[str, Any]:
         "state": str(listing.state),
         "published": time_text(listing.published),
         "changed": time_text(listing.changed),
-        "resource": {
-            "cpu": listing.cpus,
-            "mem": listing.memory / (1 << 20),
-            "use_gpu": listing.gpus > 0,
-            "gpu_count": listing.gpus,
-            "use_sgx": listing.sgx,
-        },
+        "resource": as_resource(
+            TaskLimits(listing.cpus, listing.memory, listing.gpus, sgx=listing.sgx)
+        ),
     }
 
 

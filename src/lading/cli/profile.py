@@ -17,7 +17,7 @@ from lading.cli.run_options import ProcessingOptions, RunOptions, positive
 from lading.cli.run_processing import Progress, changes_of, circumstances_of, ours, task_of
 from lading.contracts.processing import FILE_NAME
 from lading.errors import InputError
-from lading.settings import EngineOptions, environment, knob, state_directory
+from lading.settings import EngineOptions, knob, scratch_directory, state_directory
 from lading.units import format_bytes, format_seconds
 
 if TYPE_CHECKING:
@@ -157,8 +157,7 @@ def _wish(chosen: ProfileOptions, more: Sequence[str]) -> Wish:
     directories = tuple(Path(one).expanduser() for one in [*chosen.inputs, *more])
     if not directories:
         raise InputError("--inputs", "names no directory", fix="write --inputs small medium large")
-    scratch = Path(environment().get("TMPDIR") or "/var/tmp")  # noqa: S108  # /tmp may be memory
-    return Wish(directories, chosen.channel, chosen.repeat, chosen.keep_limit, scratch)
+    return Wish(directories, chosen.channel, chosen.repeat, chosen.keep_limit, scratch_directory())
 
 
 class _Command:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from lading.cli import failures, loop, printing
 from lading.cli.images import sweep_quietly
-from lading.cli.run_options import RunOptions, positive
-from lading.cli.test_meca import Judge, image_of, job_of, read_example
+from lading.cli.run_meca import image_of
+from lading.cli.run_options import RunOptions, pairs, positive
+from lading.cli.test_meca import Judge, job_of_example, read_example
 from lading.cli.test_shown import line
 from lading.contracts.meca.folder import CONFIG, TaskFolder
 from lading.errors import InputError
@@ -110,10 +111,11 @@ async def _find(
 ) -> Sizing:
     from lading.contracts.meca.sizing import find_limits, in_containers  # noqa: PLC0415
 
-    image = await image_of(engine, folder, order.options)
+    args = pairs("--build-arg", "KEY=VALUE", order.options.build_arg)
+    image = await image_of(engine, folder, order.options, args)
     run = in_containers(
         engine,
-        job_of(folder, image, order.options),
+        job_of_example(folder, image, order.options),
         Judge(folder),
         owner=us[0],
         records=us[1],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any
 
@@ -16,13 +16,16 @@ from lading.settings import EngineOptions, state_directory
 from lading.units import format_bytes, format_seconds
 
 if TYPE_CHECKING:
+    from lading.cli.run_options import RunOptions
     from lading.cli.wish import Wish
     from lading.contracts.meca.folder import TaskFolder
     from lading.contracts.meca.oneshot import Job, Outcome
+    from lading.contracts.meca.request import TaskLimits
     from lading.engine import Engine, ImageInfo, LogChunk
     from lading.run.lifecycle import Running
     from lading.run.ownership import Owner
 
+__all__ = ["image_of", "job_of", "run_prepared", "run_task"]
 
 Prepare = Callable[["Engine", "Owner"], AbstractAsyncContextManager[tuple["Wish", "ImageInfo"]]]
 """Gives what is to be run, and has its image; what it made for that goes with the block."""
@@ -80,7 +83,7 @@ async def _run(
         records = None
         try:
             async with prepare(engine, owner) as (wish, image):
-                job = _job(wish, image)
+                job = job_of(wish.name, image, wish.body, wish.limits, wish.options)
                 after = _After(job, signals, as_json=as_json)
                 records = Records(records_path(state))
                 async with asyncio.TaskGroup() as group:
@@ -102,19 +105,22 @@ async def _run(
                 records.close()
 
 
-def _job(wish: Wish, image: ImageInfo) -> Job:
+def job_of(
+    name: str, image: ImageInfo, body: bytes, limits: TaskLimits, options: RunOptions
+) -> Job:
+    """Decide how a task is run, by the flags that say so."""
     from lading.contracts.meca.oneshot import Job  # noqa: PLC0415
 
     return Job(
-        name=wish.name,
+        name=name,
         image=image,
-        body=wish.body,
-        limits=wish.limits,
-        runtime=wish.options.runtime,
-        network=wish.options.network,
-        sealed=not wish.options.capabilities,
-        timeout=wish.options.timeout,
-        start_timeout=wish.options.start_timeout,
+        body=body,
+        limits=limits,
+        runtime=options.runtime,
+        network=options.network,
+        sealed=not options.capabilities,
+        timeout=options.timeout,
+        start_timeout=options.start_timeout,
     )
 
 
@@ -158,19 +164,23 @@ class _After:
 async def _image(engine: Engine, wish: Wish) -> ImageInfo:
     """Build it, find it, or fetch it; none of this counts against a task's time-out."""
     if wish.folder is not None:
-        return await _build(engine, wish, wish.folder)
+        return await image_of(engine, wish.folder, wish.options, wish.build_args)
     return await fetch(engine, wish.name, wish.options.pull)
 
 
-async def _build(engine: Engine, wish: Wish, folder: TaskFolder) -> ImageInfo:
+async def image_of(
+    engine: Engine, folder: TaskFolder, options: RunOptions, args: Mapping[str, str]
+) -> ImageInfo:
+    """Build a folder's image for trying it out, with progress."""
     from lading.contracts.meca.folder import default_tag  # noqa: PLC0415
+    from lading.run.creation import TASK_LABEL  # noqa: PLC0415
 
     return await build(
         engine,
         folder.path,
-        tag=wish.options.tag or default_tag(folder),
-        args=wish.build_args,
-        labels={"lading.task": folder.name},
+        tag=options.tag or default_tag(folder),
+        args=args,
+        labels={TASK_LABEL: folder.name},
     )
 
 

@@ -211,6 +211,7 @@ async def _list(
 
 
 async def _describe(engine: Engine, target: Target, *, everything: bool = False) -> dict[str, Any]:
+    from lading.run.creation import CONTRACT_LABEL, TASK_LABEL  # noqa: PLC0415
     from lading.run.ownership import OWNER_LABEL  # noqa: PLC0415
 
     run, info = target.run, target.container
@@ -218,8 +219,8 @@ async def _describe(engine: Engine, target: Target, *, everything: bool = False)
     labels = info.labels if info else {}
     known: dict[str, Any] = {
         "run": target.id,
-        "task": run.name if run else labels.get("lading.task") or labels.get("lading.image", ""),
-        "contract": run.contract if run else labels.get("lading.contract", ""),
+        "task": run.name if run else labels.get(TASK_LABEL) or labels.get("lading.image", ""),
+        "contract": run.contract if run else labels.get(CONTRACT_LABEL, ""),
         "kind": str(run.kind) if run else "container",
         "state": target.state,
         "created": _utc(run.created if run else info.created.timestamp() if info else None),

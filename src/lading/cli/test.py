@@ -105,7 +105,7 @@ def try_folder(
     and size. A processing-container runs over example/inputs and must give example/outputs. A
     Golem application computes the task of params.json on one node, and must give results.
 
-    The exit code is 70 if something else came. Nothing is left behind but the image.
+    The exit code is 70 if something else came. What is left behind is the image.
     """
     if quiet:
         printing.be_quiet()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shutil
-import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,9 +16,10 @@ from lading.cli.run_processing import files
 from lading.cli.test_shown import line, ways_out, without_log
 from lading.contracts.golem.trial import OUTPUTS, judged, leave_nothing, read_example
 from lading.engine.shield import to_the_end
-from lading.errors import GolemTaskFailed, InputError, OutputDiffers
+from lading.errors import GolemTaskFailed, OutputDiffers
 from lading.folders.examples import replace_tree
-from lading.settings import environment
+from lading.run.scratch import make_scratch
+from lading.settings import scratch_directory
 from lading.units import format_bytes, format_seconds
 
 if TYPE_CHECKING:
@@ -43,13 +43,7 @@ def run_trial(order: Ordered) -> None:
         It could not be computed.
     """
     order.refuse({"repeat", "concurrency", "start_timeout", "capabilities"}, "other tasks")
-    parent = Path(environment().get("TMPDIR") or "/var/tmp")  # noqa: S108  # a new one is made in it
-    try:
-        scratch = Path(tempfile.mkdtemp(prefix="lading-test-", dir=parent))
-    except OSError as error:
-        raise InputError(
-            "TMPDIR", f"no directory for the results can be made in {parent}: {error.strerror}"
-        ) from None
+    scratch = make_scratch("test", scratch_directory())
     try:
         _try(order, scratch / "results")
     finally:

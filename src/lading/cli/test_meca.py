@@ -6,7 +6,8 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from lading.cli import failures, loop, printing
-from lading.cli.images import build, fetch, sweep_quietly
+from lading.cli.images import fetch, sweep_quietly
+from lading.cli.run_meca import image_of, job_of
 from lading.cli.run_options import pairs
 from lading.cli.test_shown import Log, line, ways_out, without_log
 from lading.contracts.meca.folder import (
@@ -14,7 +15,6 @@ from lading.contracts.meca.folder import (
     EXAMPLE_INPUT,
     EXAMPLE_OUTPUT,
     TaskFolder,
-    default_tag,
     read_folder,
 )
 from lading.errors import ConfigError, NotReady, OutOfMemory, OutputDiffers, RunError, TimedOut
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from lading.contracts.meca.trial import Trial
     from lading.engine import Engine, ImageInfo
 
-__all__ = ["Judge", "image_of", "job_of", "read_example", "run_trial"]
+__all__ = ["Judge", "job_of_example", "read_example", "run_trial"]
 
 _CLOSE = 0.9
 """Share of the memory limit above which there is little room."""
@@ -114,7 +114,8 @@ async def _run(order: Ordered, folder: TaskFolder, judge: Judge, log: Log) -> tu
             try:
                 async with asyncio.TaskGroup() as group:
                     group.create_task(sweep_quietly(engine, state, records))
-                    job = job_of(folder, await _image(engine, order, folder), order.options)
+                    image = await _image(engine, order, folder)
+                    job = job_of_example(folder, image, order.options)
                     trial = await try_task(
                         engine,
                         job,
@@ -134,35 +135,14 @@ async def _image(engine: Engine, order: Ordered, folder: TaskFolder) -> ImageInf
     """Build the folder's image, or have the one that is to be tried instead."""
     if order.own.image is not None:
         return await fetch(engine, order.own.image, order.options.pull)
-    return await image_of(engine, folder, order.options)
+    options = order.options
+    args = pairs("--build-arg", "KEY=VALUE", options.build_arg)
+    return await image_of(engine, folder, options, args)
 
 
-async def image_of(engine: Engine, folder: TaskFolder, options: RunOptions) -> ImageInfo:
-    """Build a folder's image, with progress."""
-    return await build(
-        engine,
-        folder.path,
-        tag=options.tag or default_tag(folder),
-        args=pairs("--build-arg", "KEY=VALUE", options.build_arg),
-        labels={"lading.task": folder.name},
-    )
-
-
-def job_of(folder: TaskFolder, image: ImageInfo, options: RunOptions) -> Job:
-    """Decide how it is run: under the limits that the folder declares."""
-    from lading.contracts.meca.oneshot import Job  # noqa: PLC0415
-
-    return Job(
-        name=folder.name,
-        image=image,
-        body=folder.example_input or b"",
-        limits=folder.limits,
-        runtime=options.runtime,
-        network=options.network,
-        sealed=not options.capabilities,
-        timeout=options.timeout,
-        start_timeout=options.start_timeout,
-    )
+def job_of_example(folder: TaskFolder, image: ImageInfo, options: RunOptions) -> Job:
+    """Decide how it is run: its example, under the limits that the folder declares."""
+    return job_of(folder.name, image, folder.example_input or b"", folder.limits, options)
 
 
 class Judge:

@@ -14,7 +14,7 @@ from lading.contracts.processing.instances import Changes, find_template, read_t
 from lading.contracts.processing.trial import Example, check_inside, read_example
 from lading.errors import OutOfMemory, OutputDiffers
 from lading.run.build_context import trial_tag
-from lading.settings import environment, state_directory
+from lading.settings import environment, scratch_directory, state_directory
 from lading.units import format_bytes, format_seconds, to_mebibytes
 
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ class _Tries:
                 Changes(),
                 example,
                 circumstances=circumstances_of(options, timeout),
-                scratch=Path(environment().get("TMPDIR") or "/var/tmp"),  # noqa: S108
+                scratch=scratch_directory(),
                 owner=self._owner,
                 records=self._records,
                 update=update,

@@ -147,6 +147,7 @@ def _of_file(entry: Entry, contents: Contents) -> Iterator[Finding]:
         yield rules.FILE_LARGE.at(entry.path, f"has {format_bytes(entry.status.st_size)}")
     if kind := secret_file(entry.path):
         yield rules.SECRET_IN_FOLDER.at(entry.path, f"by its name, holds {kind}")
+        return  # no advice on how to publish it
     if entry.hidden:
         first = next(part for part in entry.path.split("/") if part.startswith("."))
         if first not in _CLUTTER and not first.startswith(_TOOLS):

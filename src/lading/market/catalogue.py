@@ -167,7 +167,7 @@ class Names:
             shown = ", ".join(sorted(some)[:5])
             raise RecordNotFound(
                 f"{len(some)} tasks have a name that begins with {name!r}: {shown}",
-                fix="write more of it, or its whole CID",
+                fix="write its CID, or enough of that",
             )
         raise RecordNotFound(
             f"no task {name!r} is listed here",

@@ -15,10 +15,12 @@ from lading.engine.spec import ContainerSpec
 from lading.errors import EngineUnreachable, LadingError
 from lading.run.accounting import Accounting
 
-__all__ = ["RUN_LABEL", "create", "create_counted", "remove"]
+__all__ = ["CONTRACT_LABEL", "RUN_LABEL", "TASK_LABEL", "create", "create_counted", "remove"]
 
 RUN_LABEL = "lading.run"
 """Label of every container: the id of its run."""
+CONTRACT_LABEL, TASK_LABEL = "lading.contract", "lading.task"
+"""Labels of containers, and of images that were built here: of which contract and task."""
 
 _REMOVE_TRIES = 4
 _REMOVE_WAIT = 0.05

@@ -119,6 +119,23 @@ class LogTail:
             async with asyncio.timeout(timeout):
                 await self.ended.wait()
 
+    async def settled(self, pause: float, timeout: float) -> None:
+        """Wait until nothing came for `pause` seconds, at most `timeout` of them.
+
+        What a container prints and what it sends go different ways: the first may come later.
+        """
+        heard = asyncio.Event()
+        end = self.subscribe(lambda _: heard.set(), replay=False)
+        try:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(timeout):
+                    while not self.ended.is_set():
+                        heard.clear()
+                        async with asyncio.timeout(pause):
+                            await heard.wait()
+        finally:
+            end()
+
     async def close(self) -> None:
         """Stop following; what was kept stays."""
         if self._task is not None:

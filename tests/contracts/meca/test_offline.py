@@ -73,6 +73,8 @@ HIDDEN = "ADD http://127.0.0.1:5001/ /y"
         "FROM a\nA\\\nDD http://127.0.0.1:5001/ /y\n",
         "FROM a\nA\\\n  # a comment\n\nD\\ \t\nD http://127.0.0.1:5001/ /y\n",
         "FROM a\nONBUILD A\\\nDD http://127.0.0.1:5001/ /y\n",
+        "FROM a\nONBUILD \\\nADD http://127.0.0.1:5001/ /y\n",
+        "FROM a\nONBU\\\nILD ADD http://127.0.0.1:5001/ /y\n",
         "FROM a\nADD ht\\tp://127.0.0.1:5001/ /y\n",
         "FROM a\nADD ht\\\ntp://127.0.0.1:5001/ /y\n",
         'FROM a\nADD h"tt"p://127.0.0.1:5001/ /y\n',

@@ -9,7 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lading.contracts.meca.request import Request, TaskLimits, read_limits, read_request
+from lading.contracts.meca.request import (
+    MIN_MEMORY,
+    Request,
+    TaskLimits,
+    as_resource,
+    read_limits,
+    read_request,
+)
 from lading.errors import InputError, InvalidLimit
 from lading.units import MIB
 
@@ -223,3 +230,18 @@ def test_any_resource_is_read_or_refused(resource: Any) -> None:
         assert error.field.startswith("resource")
     else:
         assert limits.cpus > 0
+
+
+@given(
+    cpus=st.integers(10, 10**6).map(lambda thousandths: thousandths / 1000),
+    memory=st.integers(MIN_MEMORY, 1 << 50),
+    gpus=st.integers(0, 64),
+    sgx=st.booleans(),
+)
+def test_limits_that_are_written_are_read_back(
+    cpus: float, memory: int, gpus: int, sgx: bool
+) -> None:
+    """Half a MiB as well: others decide by it whether their task fits."""
+    limits = TaskLimits(cpus, memory, gpus, sgx)
+    assert read_limits(json.loads(json.dumps(as_resource(limits)))) == limits
+    assert isinstance(as_resource(TaskLimits(memory=64 << 20))["mem"], int)

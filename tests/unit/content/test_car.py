@@ -54,6 +54,16 @@ async def test_it_holds_everything(task: Path, car: Path, tmp_path: Path) -> Non
     assert done.returncode == 0
 
 
+async def test_a_block_that_was_changed_is_not_given(car: Path, tmp_path: Path) -> None:
+    """Whoever reads it: that `fetch` would notice as well is no excuse."""
+    wanted = Cid.of(b"print('meca-init-done')")
+    changed = tmp_path / "changed.car"
+    changed.write_bytes(car.read_bytes().replace(b"meca-init-done", b"meca-init-dont"))
+    async with CarFile(changed) as opened:
+        with pytest.raises(ContentRefused, match="another hash"):
+            await opened.block(wanted)
+
+
 def test_it_is_the_same_every_time(task: Path, car: Path, tmp_path: Path) -> None:
     added = write_car(task, tmp_path / "again.car")
     assert (tmp_path / "again.car").read_bytes() == car.read_bytes()

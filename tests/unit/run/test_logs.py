@@ -132,3 +132,37 @@ async def test_a_log_that_breaks_off_has_ended() -> None:
         engine.come_back()
         await container.remove()
         await tail.close()
+
+
+class Slow(Printed):
+    """One that prints now and then, and goes on."""
+
+    async def logs(
+        self, *, follow: bool = False, tail: int | None = None
+    ) -> AsyncIterator[LogChunk]:
+        for stream, data in self.chunks:
+            await asyncio.sleep(0.02)
+            yield LogChunk(stream, data)
+        await asyncio.Event().wait()
+
+
+async def settle(pause: float, timeout: float) -> str:
+    words = [("stderr", f"line {number}\n".encode()) for number in range(10)]
+    tail = LogTail(Slow(*words))  # type: ignore[arg-type]
+    tail.start()
+    await tail.settled(pause, timeout)
+    await tail.close()
+    return tail.tail()
+
+
+async def test_what_is_still_coming_is_waited_for() -> None:
+    assert (await settle(0.5, 30)).endswith("line 9")
+
+
+async def test_but_not_for_ever() -> None:
+    assert "line 9" not in await settle(30, 0.1)
+
+
+async def test_an_ended_log_is_settled() -> None:
+    async with asyncio.timeout(5):
+        await (await follow(("stdout", b"x"))).settled(30, 30)

@@ -21,6 +21,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
 from lading.contracts.meca.executor import Reply
+from lading.contracts.meca.request import TaskLimits, as_resource
 from lading.errors import (
     InputError,
     KeyReused,
@@ -340,13 +341,9 @@ def _offered(listing: Listing) -> dict[str, object]:
         "digest": listing.digest,
         "name": listing.name,
         "description": listing.description,
-        "resource": {
-            "cpu": listing.cpus,
-            "mem": listing.memory // MIB,
-            "use_gpu": listing.gpus > 0,
-            "gpu_count": listing.gpus,
-            "use_sgx": listing.sgx,
-        },
+        "resource": as_resource(
+            TaskLimits(listing.cpus, listing.memory, listing.gpus, sgx=listing.sgx)
+        ),
         "developer": listing.developer,
         "fee": fee_text(to_millionths(listing.fee)),
     }

@@ -23,9 +23,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lading.contracts.meca.addresses import cid_of, image_name, short_name
-from lading.contracts.meca.folder import RECIPE, TaskFolder, read_folder
+from lading.contracts.meca.folder import CONFIG_LABEL, RECIPE, TaskFolder, read_folder
+from lading.contracts.meca.launch import CONTRACT
 from lading.contracts.meca.offline import reaches_out
-from lading.contracts.meca.request import TaskLimits, read_limits
+from lading.contracts.meca.request import TaskLimits, as_resource, read_limits
 from lading.engine.shield import to_the_end
 from lading.errors import (
     BuildFailed,
@@ -37,6 +38,7 @@ from lading.errors import (
     TimedOut,
 )
 from lading.run.build_context import Context
+from lading.run.creation import CONTRACT_LABEL, TASK_LABEL
 from lading.run.images import Images
 from lading.run.ownership import is_alive
 from lading.units import MIB, format_seconds
@@ -50,7 +52,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CID_LABEL",
-    "CONFIG_LABEL",
     "FetchedTasks",
     "declared",
     "forget_dead",
@@ -61,8 +62,6 @@ __all__ = [
 log = logging.getLogger("lading.meca")
 
 CID_LABEL = "lading.cid"
-CONFIG_LABEL = "lading.config"
-"""Label that holds what the task's config.json says."""
 
 _FOLDER = "fetched"
 _MOST_RECIPE = 1 << 20
@@ -92,17 +91,10 @@ def declared(image: ImageInfo) -> TaskLimits:
 
 
 def _labels(folder: TaskFolder, cid: Cid) -> dict[str, str]:
-    limits = folder.limits
-    resource = {
-        "cpu": limits.cpus,
-        "mem": limits.memory / MIB,
-        "use_gpu": limits.gpus > 0,
-        "gpu_count": limits.gpus,
-        "use_sgx": limits.sgx,
-    }
+    resource = as_resource(folder.limits)
     return {
-        "lading.contract": "meca",
-        "lading.task": folder.name,
+        CONTRACT_LABEL: CONTRACT,
+        TASK_LABEL: folder.name,
         CID_LABEL: str(cid),
         CONFIG_LABEL: json.dumps({"resource": resource}, separators=(",", ":")),
     }

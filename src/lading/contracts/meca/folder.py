@@ -19,6 +19,8 @@ from lading.run.build_context import trial_tag
 __all__ = ["TaskFolder", "default_tag", "line_of", "read_folder"]
 
 RECIPE = "Dockerfile"
+CONFIG_LABEL = "lading.config"
+"""Label of a task's image: what its config.json says, as JSON."""
 CONFIG = "config.json"
 NAME, DESCRIPTION = "name.txt", "description.txt"
 EXAMPLE_INPUT, EXAMPLE_OUTPUT = "example_input.bin", "example_output.bin"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from lading.contracts.meca import PORT
 from lading.engine import ContainerSpec, Device, Gpu, Limits, Mount, NetworkSpec
 from lading.errors import NotSupported
+from lading.run.creation import CONTRACT_LABEL
 from lading.units import format_bytes, format_cores
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ class Launcher:
     ) -> None:
         self._options = options
         self._info = info
-        self._labels = {**labels, "lading.contract": CONTRACT}
+        self._labels = {**labels, CONTRACT_LABEL: CONTRACT}
         self._sealed = sealed
 
     def check(self, request: Request) -> None:

@@ -17,6 +17,7 @@ from lading.engine import ContainerSpec, Device, Gpu, Limits, Mount, Network, Ne
 from lading.engine.shield import to_the_end
 from lading.errors import ContainerLost, LadingError, NotSupported
 from lading.host.gpus import lend
+from lading.run.creation import CONTRACT_LABEL, TASK_LABEL
 from lading.run.lifecycle import Running, start
 from lading.run.readiness import Readiness
 from lading.run.records import Kind, Run, RunState, new_id
@@ -199,7 +200,7 @@ async def started(
         )
     gpus = await lend(job.limits.gpus, info)
     run = _begun(job, owner)
-    labels = {**owner.labels(), "lading.contract": CONTRACT, "lading.task": job.name}
+    labels = {**owner.labels(), CONTRACT_LABEL: CONTRACT, TASK_LABEL: job.name}
     async with _network(engine, job, info, labels, run.id) as network:
         running = await start(
             engine,

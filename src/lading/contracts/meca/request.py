@@ -17,7 +17,7 @@ from lading.contracts.meca.addresses import canonical
 from lading.errors import InputError, InvalidLimit
 from lading.units import MIB
 
-__all__ = ["ATTESTATION", "Request", "TaskLimits", "read_limits", "read_request"]
+__all__ = ["ATTESTATION", "Request", "TaskLimits", "as_resource", "read_limits", "read_request"]
 
 ATTESTATION = "SGXRAREQUEST"
 """The input that asks an enclave for its attestation."""
@@ -90,6 +90,19 @@ class Request:
 CPU_NAMES = ("cpu", "task_cpu")
 MEMORY_NAMES = ("mem", "memory", "task_mem")
 """How they are spelled; the contract's own spelling first."""
+
+
+def as_resource(limits: TaskLimits) -> dict[str, Any]:
+    """Write limits as the contract has them: what :func:`read_limits` reads back as they were."""
+    mebibytes = limits.memory / MIB
+    return {
+        "cpu": limits.cpus,
+        "mem": int(mebibytes) if mebibytes.is_integer() else mebibytes,
+        "use_gpu": limits.gpus > 0,
+        "gpu_count": limits.gpus,
+        "use_sgx": limits.sgx,
+    }
+
 
 _RESOURCE_NAMES = {
     **dict.fromkeys(CPU_NAMES, "cpu"), **dict.fromkeys(MEMORY_NAMES, "mem"),

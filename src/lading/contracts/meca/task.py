@@ -31,6 +31,9 @@ _KEEP = 1.0
 """Seconds that an unused connection is kept: long enough for a busy task, and short enough that a
 task which serves one connection after the other isn't held up by an idle one of ours."""
 
+_PAUSE, _AFTERWORDS = 0.1, 0.5
+"""Seconds without a word, and at the most, that are waited for what a task prints as it breaks
+off: that comes on another way than its reply."""
 _AFTERMATH = 2.0
 """Seconds to wait for the engine to say how a container ended, once its connection broke."""
 
@@ -179,6 +182,7 @@ class TaskServer:
         if not await self._listens():
             ended = await self._running.explain(_AFTERMATH)
         if ended is None:
+            await self._running.tail.settled(_PAUSE, _AFTERWORDS)  # what it says of its failure
             when = "in the middle of its reply" if heard else "without a reply"
             return ReplyBroken(
                 f"task {self._image} closed the connection {when} ({error})",

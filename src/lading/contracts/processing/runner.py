@@ -15,6 +15,7 @@ from lading.contracts.processing.recording import begun, detail
 from lading.engine import Exit
 from lading.engine.shield import to_the_end
 from lading.errors import ContainerLost, LadingError, RunError, TimedOut
+from lading.run.creation import CONTRACT_LABEL, TASK_LABEL
 from lading.run.handover import Stamp, hand_over
 from lading.run.kept_logs import KeptLog
 from lading.run.lifecycle import Running, start
@@ -158,8 +159,8 @@ class _Work:
         self._on_stop = on_stop
         self._labels = {
             **owner.labels(),
-            "lading.contract": CONTRACT,
-            "lading.task": planned.instance.name,
+            CONTRACT_LABEL: CONTRACT,
+            TASK_LABEL: planned.instance.name,
         }
         self._run = begun(planned, owner)
         self._channels: list[dict[str, Any]] = []

@@ -12,14 +12,14 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from tempfile import mkdtemp
 from typing import TYPE_CHECKING
 
 from lading.contracts.processing.planning import Circumstances, plan
 from lading.contracts.processing.runner import Outcome, run_plan
 from lading.engine.shield import to_the_end
-from lading.errors import ConfigError, InputError, OutputDiffers, RunError
+from lading.errors import ConfigError, OutputDiffers, RunError
 from lading.folders.examples import Finding, compare_trees, differences, replace_tree
+from lading.run.scratch import make_scratch
 
 if TYPE_CHECKING:
     from lading.contracts.processing.instances import Changes, Offered
@@ -181,7 +181,7 @@ async def try_example(
         The engine refused to start it, or went away.
     """
     _check(offered, task, example)
-    work = await to_the_end(asyncio.to_thread(_made, scratch))
+    work = await to_the_end(asyncio.to_thread(make_scratch, "test", scratch))
     try:
         # By number: a channel may have a name that no directory can have.
         names = [item.name for item in offered.template.outputs]
@@ -235,17 +235,6 @@ def _check(offered: Offered, task: Task, example: Example) -> None:
                 f"there is no such directory, and the template has an input {name!r}",
                 fix="put a small input there",
             )
-
-
-def _made(parent: Path) -> Path:
-    try:
-        return Path(mkdtemp(prefix="lading-test-", dir=parent))
-    except OSError as error:
-        raise InputError(
-            "TMPDIR",
-            f"no directory for the outputs can be made in {parent}: {error.strerror}",
-            fix="let TMPDIR name a directory that you may write to",
-        ) from None
 
 
 def _update(outputs: dict[str, Path], example: Example) -> None:

@@ -15,6 +15,7 @@ from lading.contracts.golem.driver.relay import Relay
 from lading.engine import ContainerSpec, Gpu, Limits, Mount, Network
 from lading.engine.shield import to_the_end
 from lading.errors import NotReady
+from lading.run.creation import CONTRACT_LABEL, TASK_LABEL
 from lading.run.kept_logs import KeptLog
 from lading.run.lifecycle import start
 from lading.run.readiness import Readiness
@@ -153,8 +154,8 @@ class AppRun:
             env=self.env,
             labels={
                 **place.owner.labels(),
-                "lading.contract": CONTRACT,
-                "lading.task": str(self.detail.get("golem_task", self.name)),
+                CONTRACT_LABEL: CONTRACT,
+                TASK_LABEL: str(self.detail.get("golem_task", self.name)),
                 "lading.golem.side": self.side,
             },
             mounts=(Mount(str(self.directory), f"/{WORK_DIR}", read_only=False),),

@@ -11,7 +11,6 @@ import asyncio
 import shutil
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Protocol
 
 from lading.contracts.processing.channels import channels_of
@@ -25,6 +24,7 @@ from lading.contracts.processing.scaling import target_size
 from lading.contracts.processing.template import ScaleRule, ScaleRuleMode
 from lading.engine.shield import to_the_end
 from lading.errors import InputError, NotSupported, OutOfMemory
+from lading.run.scratch import make_scratch
 from lading.units import format_bytes
 
 if TYPE_CHECKING:
@@ -240,7 +240,7 @@ class _Session:
         return self.offered.put_together(self.task, changes).instance
 
     async def _make_scratch(self) -> None:
-        self.scratch = await asyncio.to_thread(_made, self.wish.scratch)
+        self.scratch = await asyncio.to_thread(make_scratch, "profile", self.wish.scratch)
 
     async def _warm(self, planned: Plan) -> None:
         inputs = [channel.path for channel in planned.channels if not channel.is_output]
@@ -281,17 +281,6 @@ class _Session:
         if await asyncio.to_thread(_removed, path):
             return
         self.watcher.notices(f"{path} holds outputs that can't be removed: remove it by hand")
-
-
-def _made(parent: Path) -> Path:
-    try:
-        return Path(mkdtemp(prefix="lading-profile-", dir=parent))
-    except OSError as error:
-        raise InputError(
-            "TMPDIR",
-            f"no directory for the outputs can be made in {parent}: {error.strerror}",
-            fix="let TMPDIR name a directory that you may write to",
-        ) from None
 
 
 def _removed(path: Path) -> bool:
