@@ -291,15 +291,16 @@ def test_a_signal_stops_it_in_good_order(
     assert lading.json("inspect", run["run"])["channels"][0]["name"] == "x"
 
 
-def test_a_second_and_a_third_signal(lading: Cli, tasks: Tasks) -> None:
+@pytest.mark.parametrize("last", [signal.SIGINT, signal.SIGTERM])
+def test_a_second_and_a_third_signal(lading: Cli, tasks: Tasks, last: signal.Signals) -> None:
     with running(lading, tasks("ignore-term", "60")) as (process, _):
         process.send_signal(signal.SIGINT)
         lines_until(process.stderr, b"stopping")
         process.send_signal(signal.SIGINT)
         lines_until(process.stderr, b"cleaning up; once more leaves it behind")
         assert len(lading.left()) == 1
-        process.send_signal(signal.SIGINT)
-        assert process.wait(30) == -signal.SIGINT
+        process.send_signal(last)
+        assert process.wait(30) == -last
     assert len(lading.left()) == 1, "as it was told"
     done = lading("run", tasks("exit", "0"))
     assert done.returncode == 0

@@ -79,9 +79,13 @@ class Signals:
         if self._count == 1:
             self._cancel()
         elif self._count == 2:
+            # Before it is said: who reads it may send the third in the same moment. Whichever comes
+            # then kills.
+            for one in _SIGNALS:
+                if signal.getsignal(one) == self._arrived:
+                    signal.signal(one, signal.SIG_DFL)
             with contextlib.suppress(OSError, RuntimeError):
                 printing.note("cleaning up; once more leaves it behind")
-            signal.signal(number, signal.SIG_DFL)
 
 
 def run(
