@@ -29,10 +29,14 @@ from lading.engine.spec import (
     Stats,
 )
 
-__all__ = ["Container", "Engine", "Progress"]
+__all__ = ["Container", "Engine", "OnWait", "Progress"]
 
 Progress = Callable[[PullStatus], None]
 """Told of every step of a pull or build, on the event loop; must not block."""
+
+OnWait = Callable[[str], None]
+"""Told, on the event loop, why a container does not run yet, in the engine's words; of the end of
+the waiting by an empty text. Must not block."""
 
 
 class Container(Protocol):
@@ -48,8 +52,13 @@ class Container(Protocol):
         """Its name on the engine."""
         ...
 
-    async def start(self) -> None:
+    async def start(self, on_wait: OnWait | None = None) -> None:
         """Start it; a container that runs already is left alone.
+
+        Parameters
+        ----------
+        on_wait : callable or None
+            Told what it waits for, where an engine has to find a place or an image for it first.
 
         Raises
         ------

@@ -28,6 +28,7 @@ from lading.engine.docker_wire import (
 )
 from lading.engine.image_files import read_member
 from lading.engine.oom import OomJudge
+from lading.engine.placement import refuse_volumes
 from lading.engine.reach import Reach, obstacle
 from lading.engine.reference import is_image_id, parse
 from lading.engine.shield import keep_or_undo
@@ -142,6 +143,7 @@ class DockerEngine(DockerBuilds, DockerNetworks):
         """Make a container; it does not run yet."""
         if not is_image_id(spec.image):
             parse(spec.image)
+        refuse_volumes(spec.volumes, self._identity.kind)
         return await keep_or_undo(self._create(spec), _remove_container)
 
     async def _create(self, spec: ContainerSpec) -> DockerContainer:

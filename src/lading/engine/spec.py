@@ -9,8 +9,8 @@ import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from types import MappingProxyType
 
+from lading.engine.placement import Placement, RegistryLogin, Volume, empty
 from lading.errors import InvalidLimit
 from lading.units import format_bytes
 
@@ -28,18 +28,16 @@ __all__ = [
     "Network",
     "NetworkInfo",
     "NetworkSpec",
+    "Placement",
     "PullStatus",
+    "RegistryLogin",
     "State",
     "Stats",
+    "Volume",
 ]
 
 
 _SHARES_MIN, _SHARES_MAX = 2, 1 << 18  # the kernel's
-
-
-def _empty() -> Mapping[str, str]:
-    """A default that nobody can change (Python 3.11 takes no mapping proxy as one)."""
-    return MappingProxyType({})
 
 
 class State(enum.StrEnum):
@@ -172,6 +170,10 @@ class ContainerSpec:
         Control group under which the engine puts the container's own, an absolute path such as
         ``/lading/1``; for engines whose :attr:`EngineInfo.cgroup_driver` is ``cgroupfs``. Whoever
         names one removes it, as no engine does. None leaves it to the engine.
+    volumes : tuple of Volume
+        What of a cluster it sees; other engines raise NotSupported.
+    placement : Placement or None
+        Where it runs on a cluster.
 
     Raises
     ------
@@ -183,8 +185,8 @@ class ContainerSpec:
     name: str | None = None
     command: tuple[str, ...] | None = None
     args: tuple[str, ...] | None = None
-    env: Mapping[str, str] = field(default_factory=_empty)
-    labels: Mapping[str, str] = field(default_factory=_empty)
+    env: Mapping[str, str] = field(default_factory=empty)
+    labels: Mapping[str, str] = field(default_factory=empty)
     mounts: tuple[Mount, ...] = ()
     devices: tuple[Device, ...] = ()
     gpus: Gpu | None = None
@@ -198,6 +200,8 @@ class ContainerSpec:
     sealed: bool = False
     capabilities: tuple[str, ...] = ()
     group: str | None = None
+    volumes: tuple[Volume, ...] = ()
+    placement: Placement | None = None
 
     def __post_init__(self) -> None:
         cpus, memory = self.requests.cpus, self.requests.memory
@@ -270,7 +274,7 @@ class ContainerInfo:
     pid: int | None = None
     exit: Exit | None = None
     limits: Limits = field(default_factory=Limits)
-    networks: Mapping[str, str] = field(default_factory=_empty)
+    networks: Mapping[str, str] = field(default_factory=empty)
     """Name of each network it is attached to, and its address there (may be empty)."""
 
 
@@ -288,6 +292,8 @@ class ImageInfo:
         Bytes on disk.
     directory : str
         Where its programs start, absolute; empty if it does not say.
+    reference : str
+        Where nodes of a cluster fetch it; empty where the engine keeps it by its id.
     """
 
     id: str
@@ -303,6 +309,12 @@ class ImageInfo:
     exposed: tuple[int, ...]
     architecture: str
     directory: str = ""
+    reference: str = ""
+
+    @property
+    def runs_as(self) -> str:
+        """What a container of exactly this image is made from."""
+        return self.reference or self.id
 
 
 @dataclass(frozen=True, slots=True)
@@ -368,7 +380,7 @@ class NetworkSpec:
     """
 
     name: str
-    labels: Mapping[str, str] = field(default_factory=_empty)
+    labels: Mapping[str, str] = field(default_factory=empty)
     internal: bool = False
     isolated: bool = False
 

@@ -18,7 +18,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from lading.engine.base import Container, Engine
+from lading.engine.base import Container, Engine, OnWait
 from lading.engine.shield import to_the_end
 from lading.engine.spec import ContainerSpec, Exit, LogChunk
 from lading.errors import (
@@ -338,6 +338,7 @@ async def start(
     on_log: Callable[[LogChunk], None] | None = None,
     accounting: bool = False,
     exact: bool = False,
+    on_wait: OnWait | None = None,
 ) -> Running:
     """Create a container, start it, and wait until it is ready.
 
@@ -356,6 +357,8 @@ async def start(
         exact, however short it lived. Otherwise what was seen now and then is told.
     exact : bool
         Whether all that it prints is wanted byte for byte, see :meth:`LogTail.attach`.
+    on_wait : callable or None
+        Told why it does not run yet, see :meth:`lading.engine.base.Container.start`.
 
     Raises
     ------
@@ -373,9 +376,8 @@ async def start(
     name = spec.name or f"lading-{run_id}"
     spec = replace(spec, name=name, labels={**spec.labels, RUN_LABEL: run_id})
     task = run.name if run is not None else spec.image
-    if run is None:
-        records = None
-    elif records is not None:
+    records = records if run is not None else None
+    if run is not None and records is not None:
         records.begin(replace(run, container_name=name))
     counters: Accounting | None = None
     try:
@@ -396,7 +398,7 @@ async def start(
     try:
         if exact:
             await it.tail.attach()
-        await container.start()
+        await container.start(on_wait)
         it.follow()
         if readiness is not None and not await until_ready(
             readiness, task=task, container=container, tail=it.tail, exited=it.exited

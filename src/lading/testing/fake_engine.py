@@ -16,6 +16,7 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Mapping
 from typing import Self
 
+from lading.engine.placement import refuse_volumes
 from lading.engine.spec import (
     ContainerInfo,
     ContainerSpec,
@@ -212,6 +213,7 @@ class FakeEngine(FakeImages):
             raise NotSupported(
                 f"unknown runtime {spec.runtime!r}", status=400, fix=f"this engine knows {known}"
             )
+        refuse_volumes(spec.volumes, "the fake engine")
         capabilities_of(spec)
         self._networks.check(spec.network)
         await FakeFiles.check_mounts(spec.mounts)
