@@ -137,7 +137,7 @@ def test_out_of_memory(original: Original, tasks: Tasks) -> None:
 @both_engines
 def test_a_running_task_is_followed_and_checked(original: Original, tasks: Tasks) -> None:
     """In the original, checking one that runs never ended."""
-    original.did(f"run {tasks('lines', '40', '50')}")
+    original.did(f"run {tasks('lines', '40', '150')}")  # until the next command has begun, and more
     path = the_run_of(original)
     done = original.did(f"check-task-run {path} --no-watch")
     assert "Container is running" in done.stderr
@@ -278,5 +278,7 @@ def test_a_container_that_somebody_else_removes(original: Original, tasks: Tasks
         engines.call(original.engine, "DELETE", f"/containers/{container['Id']}?force=true")
         assert following.wait(60) == 0
     done = original(f"check-task-run {path}")
-    assert done.returncode == 70
-    assert "was removed while it ran" in done.stderr
+    # Podman may tell of the kill before there is a removal to tell of.
+    code, words = done.returncode, ("was removed while it ran", "exit code 137")
+    assert code == 70 or (code == 137 and "podman" in original.engine), done.stderr
+    assert words[code == 137] in done.stderr

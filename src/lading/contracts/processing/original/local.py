@@ -229,18 +229,19 @@ class DockerRunner(BaseRunner):
     @classmethod
     async def _watch(cls, place: Place) -> int:
         peak, meter = 0, None
-        if place.container is not None and place.engine is not None:
-            ending = asyncio.create_task(_end(place))
-            try:
-                while not ending.done():
+        # Also where its container is gone: its record may not be finished yet.
+        ending = asyncio.create_task(_end(place))
+        try:
+            while not ending.done():
+                if place.container is not None and place.engine is not None:
                     with contextlib.suppress(EngineError):  # it may end, or go, in any moment
                         meter = meter or Meter(await place.engine.container(place.container.id))
                         peak = max(peak, (await meter.look()).memory_peak)
                         cls._logger.info("Memory peak: %s", human_readable_size(peak))
-                    await asyncio.wait({ending}, timeout=_TICK)
-            finally:
-                ending.cancel()
-                await asyncio.gather(ending, return_exceptions=True)
+                await asyncio.wait({ending}, timeout=_TICK)
+        finally:
+            ending.cancel()
+            await asyncio.gather(ending, return_exceptions=True)
         run = place.refreshed()
         return max(peak, (run.memory_peak or 0) if run is not None else 0)
 
