@@ -21,6 +21,9 @@ from lading.http1 import Client
 from lading.units import format_seconds
 
 if TYPE_CHECKING:
+    import ssl
+
+    from lading.engine.kubernetes.auth import Credential
     from lading.engine.kubernetes.config import Access
     from lading.http1 import Connection, Response
 
@@ -251,6 +254,11 @@ class Api:
         where = self.access.namespace if namespace is None else namespace
         return self._prefix + kind.path(where, name, sub)
 
+    async def tls(self, used: Credential) -> tuple[ssl.SSLContext | None, str | None]:
+        """Have what such a connection speaks TLS with, and whose certificate it expects."""
+        self._show(used)
+        return await self._dial.context()
+
     async def close(self) -> None:
         """Close what is kept, and refuse further calls."""
         self._closed = True
@@ -347,13 +355,7 @@ class Api:
         while True:
             used = await self.access.credentials.current()
             headers = self._headers(request, used.authorization)
-            if (used.certificate, used.key) != (
-                self._dial.credential.certificate,
-                self._dial.credential.key,
-            ):
-                self._client.close()  # those that are kept have shown the other certificate
-                self._client = Client(self._dial, host=self._host, idle=_IDLE)
-                self._dial.credential = used
+            self._show(used)
             connection: Connection | None = None
             fresh = True
             try:
@@ -378,6 +380,13 @@ class Api:
             else:
                 self._answered = True
                 return connection, response, used
+
+    def _show(self, used: Credential) -> None:
+        shown = self._dial.credential
+        if (used.certificate, used.key) != (shown.certificate, shown.key):
+            self._client.close()  # those that are kept have shown the other certificate
+            self._client = Client(self._dial, host=self._host, idle=_IDLE)
+            self._dial.credential = used
 
     def _headers(self, request: _Request, authorization: str) -> list[tuple[str, str]]:
         headers = [("host", self._host), ("accept", "*/*"), ("user-agent", "lading")]
