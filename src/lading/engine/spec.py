@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from lading.engine.engine_info import EngineInfo
 from lading.engine.placement import Placement, RegistryLogin, Volume, empty
 from lading.errors import InvalidLimit
 from lading.units import format_bytes
@@ -71,11 +72,16 @@ class Mount:
     read_only : bool
         Whether the container may only read it. Other file systems that are mounted below `source`
         are not in it then, as engines can't keep those from being written to.
+    returns: bool
+        Where it is a copy (:attr:`EngineInfo.shared`) that may be written to: whether that comes
+        back by itself when the container has ended. Otherwise whoever wants it has
+        :meth:`~lading.engine.base.Container.get` bring it, which works until it is removed.
     """
 
     source: str
     target: str
     read_only: bool = True
+    returns: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -394,55 +400,3 @@ class NetworkInfo:
     labels: Mapping[str, str]
     internal: bool
     containers: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class EngineInfo:
-    """What an engine is and has.
-
-    Parameters
-    ----------
-    kind : str
-        ``docker``, ``podman``, ``kubernetes``, ``fake``.
-    address : str
-        Where it answers.
-    version, api_version : str
-        Its own, and of the interface it speaks.
-    runtimes : tuple of str
-        OCI runtimes it knows by name.
-    default_runtime : str
-        The one it uses unless told otherwise.
-    cgroup_version : int
-        1 or 2; 0 where unknown.
-    cgroup_driver : str
-        Who makes the containers' control groups: the engine itself by their paths (``cgroupfs``),
-        or ``systemd``. Empty where unknown, where its paths are not those that we see, and where
-        its operator has chosen the group of all containers.
-    gpu_driver : bool
-        Whether it can hand out GPUs.
-    cpus : int
-        Cores of its host.
-    memory : int
-        Bytes of its host.
-    rootless : bool
-        Whether it runs without root.
-    local : bool
-        Whether its containers are processes of the kernel we run on, and we may look into them.
-    warnings : tuple of str
-        What the engine itself warns of.
-    """
-
-    kind: str
-    address: str
-    version: str
-    api_version: str
-    runtimes: tuple[str, ...]
-    default_runtime: str
-    cgroup_version: int
-    gpu_driver: bool
-    cpus: int
-    memory: int
-    rootless: bool
-    local: bool
-    warnings: tuple[str, ...] = ()
-    cgroup_driver: str = ""
