@@ -132,7 +132,7 @@ class Launcher:
         sgx = key.limits.sgx
         options = self._options
         return ContainerSpec(
-            image=image.id,
+            image=image.runs_as,
             name=container_name(key.image),
             labels={**self._labels, "lading.image": key.image},
             mounts=(Mount(options.aesmd_path, AESM_DIRECTORY),) if sgx else (),

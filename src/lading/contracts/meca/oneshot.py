@@ -295,7 +295,7 @@ def _spec(
 ) -> ContainerSpec:
     sgx = job.limits.sgx
     return ContainerSpec(
-        image=job.image.id,
+        image=job.image.runs_as,
         labels=labels,
         mounts=(Mount(job.aesmd_path, AESM_DIRECTORY),) if sgx else (),
         devices=(Device(job.sgx_device, ENCLAVE_DEVICE),) if sgx else (),
@@ -318,7 +318,7 @@ async def _network(
     """
     if job.network:
         yield Network.DEFAULT
-    elif info.local and job.runtime is None:
+    elif (info.local and job.runtime is None) or info.cluster:
         yield Network.NONE
     else:
         name = f"lading-{run_id}"
