@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from lading.contracts.golem.driver.container import AppContainer, AppRun, Place
+from lading.contracts.golem.driver.copies import bring
 from lading.contracts.golem.environments import Prerequisites
 from lading.engine.shield import to_the_end
 from lading.errors import AppError, AppGone, LadingError, OutOfMemory, TimedOut
@@ -89,10 +90,16 @@ class ContainerProviders:
             min_memory_mib=work.min_memory_mib,
             on_wait=lambda text: self._on_wait(node.number, text),
         )
+
+        async def fetch(container: AppContainer, result: Path) -> None:
+            if self._place.copies(node.directory):
+                await bring(container.running.container, result, node.directory)
+
         return await once.run(
             "Compute",
             lambda client: client.compute(work.task_id, work.subtask_id, work.params),
             deadline,
+            fetch,
         )
 
     async def benchmark(
@@ -206,9 +213,19 @@ class _Once:
         self._on_wait = on_wait
 
     async def run(
-        self, call: str, ask: Callable[[ProviderAppClient], Awaitable[T]], deadline: float | None
+        self,
+        call: str,
+        ask: Callable[[ProviderAppClient], Awaitable[T]],
+        deadline: float | None,
+        fetch: Callable[[AppContainer, T], Awaitable[None]] | None = None,
     ) -> T:
-        """Wait for the image and for room, then call it within the deadline."""
+        """Wait for the image and for room, then call it within the deadline.
+
+        Parameters
+        ----------
+        fetch : callable or None
+            Brings what it answered with, while the container is still there.
+        """
         image = await self._providers.image(self._wants.reference)
         limits = self._providers.place.circumstances.limits(self._min_memory_mib)
         asked_for = int(self._min_memory_mib * MIB)
@@ -239,6 +256,8 @@ class _Once:
                         ),
                     )
                     answer = await self._asked(container, call, ask)
+                    if fetch is not None:
+                        await fetch(container, answer)
             except TimeoutError:
                 error: Exception = TimeoutError()
                 if limit.expired():
