@@ -25,6 +25,7 @@ from lading.engine.spec import (
     LogChunk,
     NetworkInfo,
     NetworkSpec,
+    Placement,
     PullStatus,
     Stats,
 )
@@ -398,6 +399,14 @@ class Engine(Protocol):
         ------
         NotSupported
             It can't be done; the message says why.
+        """
+        ...
+
+    def placed(self, placement: Placement) -> Self:
+        """Return this engine as one that looks for images where `placement` says.
+
+        On a cluster that takes containers for a moment: these are in its namespace, with its
+        credentials for registries. Both are one connection: only the first is closed.
         """
         ...
 

@@ -80,6 +80,9 @@ class Placement:
     more_env, more_volumes, more_mounts : tuple of mapping
         Entries of the container's ``env``, the pod's ``volumes`` and the container's
         ``volumeMounts``, word for word.
+    limits, requests : mapping of str to str
+        Of resources that :class:`~lading.engine.spec.Limits` has no name for: ``nvidia.com/gpu``,
+        ``ephemeral-storage``.
     """
 
     namespace: str = ""
@@ -95,6 +98,8 @@ class Placement:
     more_env: tuple[Mapping[str, Any], ...] = ()
     more_volumes: tuple[Mapping[str, Any], ...] = ()
     more_mounts: tuple[Mapping[str, Any], ...] = ()
+    limits: Mapping[str, str] = field(default_factory=empty)
+    requests: Mapping[str, str] = field(default_factory=empty)
 
 
 def refuse_volumes(volumes: tuple[Volume, ...], engine: str) -> None:
