@@ -227,7 +227,7 @@ async def no_task_left_behind() -> AsyncIterator[None]:
     if left:
         # A cancelled task that nobody awaited needs one turn of the loop to end.
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait(left, timeout=0.05)
+            await asyncio.wait(left, timeout=1.0)
         left = {task for task in left if not task.done()}
     if left:
         lines = "\n".join(f"  - {task!r}" for task in left)

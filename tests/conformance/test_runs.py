@@ -146,7 +146,8 @@ async def test_a_program_that_fails(task: Task) -> None:
 
 
 async def test_a_run_whose_end_was_asked_for_is_cancelled(task: Task) -> None:
-    it = await task.start("sleep", "60000", readiness=None)
+    # Once it prints, it handles SIGTERM; before that, the first process of a container ignores it.
+    it = await task.start("lines", "2", "60000", readiness=Readiness(mark=b"line 1", timeout=20))
     assert not it.stopped
     assert await asyncio.to_thread(task.records.mark_stopping, it.run_id)
     assert (task.record().state, it.stopped) == (RunState.STOPPING, True)
@@ -169,7 +170,7 @@ async def test_ready_by_http(task: Task) -> None:
     it = await task.start(readiness=Readiness(port=8080, http="/health"))
     await it.close()
     with pytest.raises(NotReady, match=r"listens on port 8080 but GET /no answers with status 404"):
-        await task.start(readiness=Readiness(port=8080, http="/no", timeout=0.6))
+        await task.start(readiness=Readiness(port=8080, http="/no", timeout=2))
 
 
 async def test_it_never_prints_its_mark(task: Task) -> None:
@@ -183,7 +184,7 @@ async def test_it_never_prints_its_mark(task: Task) -> None:
 async def test_it_prints_its_mark_and_never_listens(task: Task) -> None:
     with pytest.raises(NotReady) as caught:
         await task.start(
-            "serve", "--no-listen", readiness=Readiness(mark=MARK, port=8080, timeout=1.5)
+            "serve", "--no-listen", readiness=Readiness(mark=MARK, port=8080, timeout=4)
         )
     assert "printed its mark 'meca-init-done' but nothing listens on port 8080" in str(caught.value)
     assert caught.value.logs == "meca-init-done"
