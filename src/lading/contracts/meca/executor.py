@@ -351,6 +351,7 @@ class Executor:
                     cpus=key.limits.cpus,
                     memory=key.limits.memory,
                 ),
+                on_wait=lambda text: log.info("%s waits: %s", key, text) if text else None,
             )
         except BaseException as error:
             await to_the_end(self._networks.release(attachment))

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from lading.engine import Engine, EngineInfo, ImageInfo
+    from lading.engine.base import OnWait
     from lading.errors import LadingError
     from lading.run.lifecycle import Running
     from lading.run.ownership import Owner
@@ -219,8 +220,13 @@ class AppContainer:
         self._log = log
 
     @classmethod
-    async def start(cls, place: Place, wanted: AppRun) -> Self:
+    async def start(cls, place: Place, wanted: AppRun, *, on_wait: OnWait | None = None) -> Self:
         """Start it; leaves nothing behind if that fails or is cancelled.
+
+        Parameters
+        ----------
+        on_wait : callable or None
+            Told why it does not run yet: on a cluster, that may take long.
 
         Raises
         ------
@@ -242,12 +248,14 @@ class AppContainer:
                 on_log=log.write if log is not None else None,
                 readiness=Readiness(),  # that of a server: it is not looked at all the time
                 accounting=True,
+                on_wait=on_wait,
             )
         except BaseException:
             if log is not None:
                 await log.close()
             raise
-        it = cls(running, Relay(lambda: running.connect(wanted.port)), log)
+        connect = Relay(lambda: running.connect(wanted.port), rare=place.info.cluster)
+        it = cls(running, connect, log)
         try:
             await it._relay.__aenter__()
         except BaseException:

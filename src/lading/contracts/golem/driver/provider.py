@@ -240,7 +240,9 @@ class _Once:
             )
             container: AppContainer | None = None
             try:
-                async with asyncio.timeout(deadline) as limit:
+                # What a cluster takes to find a place for it is not the application's time.
+                cluster = self._providers.place.info.cluster
+                async with asyncio.timeout(None if cluster else deadline) as limit:
                     container = await AppContainer.start(
                         self._providers.place,
                         AppRun(
@@ -254,7 +256,10 @@ class _Once:
                             memory_request=asked_for or None,
                             gpus=lent.gpus,
                         ),
+                        on_wait=self._on_wait,
                     )
+                    if cluster and deadline is not None:
+                        limit.reschedule(asyncio.get_running_loop().time() + deadline)
                     answer = await self._asked(container, call, ask)
                     if fetch is not None:
                         await fetch(container, answer)
