@@ -187,6 +187,7 @@ def clear(site: Site) -> None:
     until("no pod is left", lambda: not site.pods())
 
 
+@pytest.mark.kubernetes
 @pytest.mark.slow
 @pytest.mark.timeout(400)
 async def test_the_role_is_enough_and_no_verb_can_be_spared(
@@ -356,6 +357,7 @@ async def deployed(site: Site, executor_image: str, tmp_path: Path) -> AsyncIter
     )
 
 
+@pytest.mark.kubernetes
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 async def test_an_executor_of_a_cluster_runs_tasks_as_pods(
