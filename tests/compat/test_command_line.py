@@ -236,13 +236,15 @@ def test_a_task_run_that_nobody_can_read(original: Original, tasks: Tasks) -> No
     assert original.containers() == []
 
 
-def test_a_cluster_is_not_there_yet(original: Original, tasks: Tasks) -> None:
+def test_without_a_cluster(original: Original, tasks: Tasks) -> None:
     config = {"type": "k8s", "namespace": "n"}
-    done = original(f"run {tasks('exit', '0', config=config)} --mode k8s")
-    assert done.returncode == 69
-    assert "needs a Kubernetes cluster" in done.stderr
-    done = original("processing-container i:1 --mode k8s")
-    assert "reading i:1 in the namespace 'services' needs a Kubernetes cluster" in done.stderr
+    task = tasks("exit", "0", config=config)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KUBECONFIG", str(original.folder / "none"))
+        for words in (f"run {task} --mode k8s", "processing-container i:1 --mode k8s"):
+            done = original(words)
+            assert done.returncode == 2
+            assert "KUBECONFIG" in done.stderr
 
 
 @both_engines

@@ -32,7 +32,15 @@ if TYPE_CHECKING:
     from lading.run.ownership import Owner
     from lading.run.records import Records
 
-__all__ = ["changes_of", "circumstances_of", "image_of", "ours", "run_processing", "task_of"]
+__all__ = [
+    "changes_of",
+    "circumstances_of",
+    "image_of",
+    "ours",
+    "placed",
+    "run_processing",
+    "task_of",
+]
 
 _TICK = 0.5
 """Seconds between two looks at what a container uses, for who watches a terminal."""
@@ -166,18 +174,27 @@ class _Single:
         from lading.contracts.processing.planning import plan  # noqa: PLC0415
         from lading.contracts.processing.runner import run_plan  # noqa: PLC0415
 
+        near = placed(engine, self._task)
         found = await find_instance(
             engine,
             self._task,
             self._changes,
-            fetch=lambda name: image_of(engine, name, self._options, self._folder),
+            fetch=lambda name: image_of(near, name, self._options, self._folder),
             state=state,
             labels=owner.labels(),
         )
         for warning in found.warnings:
             printing.warn(warning)
-        planned = await plan(engine, found.instance, found.image, self._circumstances)
-        with Progress(found.instance.name) as progress:
+        progress = Progress(found.instance.name)
+        planned = await plan(
+            engine,
+            found.instance,
+            found.image,
+            self._circumstances,
+            labels=owner.labels(),
+            on_wait=progress.waiting,
+        )
+        with progress:
             outcome = await run_plan(
                 engine,
                 planned,
@@ -186,6 +203,7 @@ class _Single:
                 on_log=self.on_log,
                 on_start=progress.started,
                 on_stop=progress.stopping,
+                on_wait=progress.waiting,
             )
         if self._wanted.monitor:
             from lading.contracts.processing.measure.measuring import measure, write_down  # noqa: PLC0415
@@ -193,6 +211,13 @@ class _Single:
             self.measurement = await asyncio.to_thread(measure, outcome)
             write_down(self.measurement, records, outcome.run_id)
         return outcome
+
+
+def placed(engine: Engine, task: Task) -> Engine:
+    """Return an engine that looks for a task's image where the task runs."""
+    from lading.contracts.processing.placement import placement_of  # noqa: PLC0415
+
+    return engine.placed(placement_of(task.config))
 
 
 async def image_of(
@@ -248,6 +273,10 @@ class Progress:
     def __enter__(self) -> Progress:
         self._live("starting")
         return self
+
+    def waiting(self, why: str) -> None:
+        """Tell why it does not run yet; empty: it goes on."""
+        self._live(f"waits: {why}" if why else "starting")
 
     def started(self, running: Running) -> None:
         """Begin to look at it."""
@@ -319,8 +348,7 @@ def _summary(outcome: Outcome) -> str:
     used, limit = outcome.usage, outcome.plan.needs.memory
     peak = format_bytes(used.memory_peak) if used.memory_peak else "not seen"
     written = [
-        f"{item['name']}: {files(item['files'])}{_before(item)}, {format_bytes(item['bytes'])} "
-        f"in {_from_here(item['path'])}"
+        f"{item['name']}: {_amount(item)}in {_from_here(item['path'])}"
         for item in outcome.channels
         if item["direction"] == "output"
     ]
@@ -332,6 +360,13 @@ def _summary(outcome: Outcome) -> str:
         f"run {outcome.run_id}",
     ]
     return ", ".join(parts)
+
+
+def _amount(item: dict[str, Any]) -> str:
+    """Say how much lies in a channel; nothing of a volume, which nobody sees from here."""
+    if item["files"] is None:
+        return ""
+    return f"{files(item['files'])}{_before(item)}, {format_bytes(item['bytes'])} "
 
 
 def _before(item: dict[str, Any]) -> str:

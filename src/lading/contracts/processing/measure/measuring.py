@@ -291,7 +291,7 @@ def _suggested(
         return [], notes
     else:
         amount, words = MARGIN * peak, ""
-    moved = sum(item["bytes"] for item in outcome.channels)
+    moved = sum(item["bytes"] or 0 for item in outcome.channels)
     if moved > _NOTICEABLE * peak and not squeezed:
         notes.append(
             f"up to {format_bytes(min(moved, peak))} of the peak may be page cache, of inputs that "
