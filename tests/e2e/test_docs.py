@@ -45,6 +45,7 @@ NOT_EXECUTED = {
     "not executed: needs a private registry",
     "not executed: tests/e2e/test_publish.py does",
     "not executed: tests/e2e/test_deploy.py does",
+    "not executed: tests/e2e/test_golem_cluster.py does",
 }
 """Nothing else may be left out."""
 NEEDS_WORDS = {"first-host", "micro-vms"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import os
 import shutil
@@ -126,3 +127,41 @@ def account_config(path: Path, admin: Path, token: str) -> Path:
     path.write_text(yaml.safe_dump(config), "utf-8")
     path.chmod(0o600)
     return path
+
+
+@dataclass(frozen=True)
+class Space:
+    """A namespace of a test's own, as an engine."""
+
+    kubectl: Kubectl
+    name: str
+
+    @property
+    def address(self) -> str:
+        return f"kubernetes:///{self.name}"
+
+    @property
+    def env(self) -> dict[str, str]:
+        return {"KUBECONFIG": str(self.kubectl.config), "LADING_ENGINE": self.address}
+
+    def pods(self) -> list[Any]:
+        found: list[Any] = self.kubectl.json("get", "pods", "-n", self.name)["items"]
+        return found
+
+    def names(self) -> list[str]:
+        return sorted(pod["metadata"]["name"] for pod in self.pods())
+
+
+@contextlib.contextmanager
+def space(test_id: str) -> Iterator[Space]:
+    """Have a namespace; what is left in it fails the test."""
+    made = Space(Kubectl(kubectl_program(), kubeconfig()), f"lading-test-{test_id}")
+    made.kubectl("create", "namespace", made.name)
+    try:
+        yield made
+        left = made.names()
+        policies = made.kubectl("get", "networkpolicies", "-n", made.name, "-o", "name").split()
+    finally:
+        made.kubectl("delete", "namespace", made.name, "--wait=true", "--timeout=100s")
+    assert left == []
+    assert set(policies) <= {"networkpolicy.networking.k8s.io/lading-none"}

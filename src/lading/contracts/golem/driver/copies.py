@@ -4,7 +4,8 @@ A container starts with what its directory holds here. What it writes comes back
 driver goes by it: a provider's result after its ``Compute``, and of a requestor all that has
 changed, after every call that may have changed anything, before anybody hears of the answer. So
 what is here is always what the application had when it answered last, and whoever resumes a task
-goes on from there.
+goes on from there. Of one that died or hangs, what it has left is fetched too, as far as it can be:
+a requestor is started again on that, and a node's next provider finds it.
 
 All that came with one answer is put in its place together, also if we are killed meanwhile: it is
 written aside first, then a list of it, then all is moved; what is found with its list is moved by
@@ -28,11 +29,12 @@ from lading.contracts.golem.constants import SUBTASK_INPUTS_DIR, WORK_DIR
 from lading.contracts.golem.driver.below import Way, disk_problem, parts_of, remove
 from lading.contracts.golem.driver.homes import remove_tree
 from lading.contracts.golem.driver.offloop import Stop, in_thread
+from lading.errors import LadingError
 
 if TYPE_CHECKING:
     from lading.engine import Container
 
-__all__ = ["Mirror", "bring"]
+__all__ = ["Mirror", "bring", "bring_all"]
 
 _THERE = f"/{WORK_DIR}"
 _ASIDE, _LIST = "incoming", "list.json"
@@ -202,6 +204,13 @@ async def bring(container: Container, result: Path, node: Path) -> None:
         raise
     except OSError as error:
         raise disk_problem(error, f"the result {str(result)!r} can't be copied", node) from error
+
+
+async def bring_all(container: Container, node: Path) -> None:
+    """Copy what a provider that failed has left, but for the resources, as far as that can be."""
+    with contextlib.suppress(LadingError, OSError):
+        archive = await container.get(_THERE)
+        await in_thread(_unpack, archive, node, [], whole=True)
 
 
 def _is_link(_: Stop, archive: bytes) -> bool:

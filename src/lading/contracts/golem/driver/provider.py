@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from lading.contracts.golem.driver.container import AppContainer, AppRun, Place
-from lading.contracts.golem.driver.copies import bring
+from lading.contracts.golem.driver.copies import bring, bring_all
 from lading.contracts.golem.environments import Prerequisites
 from lading.engine.shield import to_the_end
 from lading.errors import AppError, AppGone, LadingError, OutOfMemory, TimedOut
@@ -319,6 +319,8 @@ class _Once:
         if isinstance(error, asyncio.CancelledError):
             await container.close(state=RunState.CANCELLED)
             return
+        if self._providers.place.copies(self._directory):
+            await bring_all(container.running.container, self._directory)
         words = error.message if isinstance(error, LadingError) else repr(error)
         await container.close(state=RunState.FAILED, error=words)
 

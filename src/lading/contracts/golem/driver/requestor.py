@@ -120,6 +120,9 @@ class RequestorApp:
         EngineError
             The engine refused.
         """
+        if self._mirror is not None and self._container is not None:
+            with contextlib.suppress(LadingError):  # then it goes on from its latest answer
+                await self._mirror.pull(self._container.running.container)
         await to_the_end(self._remove())
         await self._start()
         if self.on_restart is not None:
