@@ -78,7 +78,7 @@ def test_the_example_changes_what_it_says(tmp_path: Path) -> None:
     for item in objects:
         kubernetes_validate.validate(item, VERSIONS[-1], strict=True)
     kinds = {item["kind"]: item for item in objects}
-    assert kinds["ResourceQuota"]["spec"]["hard"]["limits.cpu"] == "32"
+    assert kinds["ResourceQuota"]["spec"]["hard"]["limits.cpu"] == "32500m"
     pod = kinds["Deployment"]["spec"]["template"]["spec"]
     (container,) = pod["containers"]
     assert container["image"] == "registry.example.org/lading/executor:0.1.0"

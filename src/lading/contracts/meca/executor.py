@@ -155,11 +155,9 @@ class Executor:
 
     def _lent(self, options: ExecutorOptions) -> Resources:
         info = self._info
-        # What a cluster says that it can give is without what its machines need themselves.
-        share = 1.0 if info.cluster else HOST_SHARE
         return Resources(
             cpus=min(options.cpu, info.cpus or options.cpu),
-            memory=min(options.mem * MIB, int(info.memory * share) or options.mem * MIB),
+            memory=min(options.mem * MIB, int(info.memory * HOST_SHARE) or options.mem * MIB),
             gpus=len(self._gpus.gpus) if options.has_gpu else 0,
         )
 
