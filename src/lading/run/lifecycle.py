@@ -31,7 +31,7 @@ from lading.errors import (
 )
 from lading.run.accounting import Accounting
 from lading.run.creation import RUN_LABEL, create, create_counted, remove
-from lading.run.ending import explain_exit, outcome
+from lading.run.ending import explain_exit, failure, outcome
 from lading.run.logs import LogTail
 from lading.run.readiness import Readiness, until_ready
 from lading.run.records import Records, Run, RunState, new_id
@@ -387,8 +387,11 @@ async def start(
             container = await create(engine, spec, run_id)
     except BaseException as error:
         if records is not None:
-            records.finish(run_id, _failure(error), error=_message(error))
+            records.finish(run_id, failure(error), error=_message(error))
         raise
+    if records is not None and spec.placement is not None:
+        # Where on a cluster it is, in case that nobody is left to say it.
+        records.update(run_id, container_id=container.id)
     mark = readiness.mark if readiness is not None else None
     it = Running(
         container, spec, task=task, run_id=run_id, records=records, mark=mark, counters=counters
@@ -410,7 +413,7 @@ async def start(
         await it.close(state=RunState.LOST, error=lost.message)
         raise lost from error
     except BaseException as error:
-        await it.close(state=_failure(error), error=_message(error))
+        await it.close(state=failure(error), error=_message(error))
         raise
     return it
 
@@ -433,15 +436,9 @@ async def running(
     try:
         yield it
     except BaseException as error:
-        await it.close(grace, state=_failure(error), error=_message(error))
+        await it.close(grace, state=failure(error), error=_message(error))
         raise
     await it.close(grace)
-
-
-def _failure(error: BaseException) -> RunState:
-    if isinstance(error, asyncio.CancelledError | KeyboardInterrupt):
-        return RunState.CANCELLED
-    return RunState.LOST if isinstance(error, ContainerLost) else RunState.FAILED
 
 
 def _message(error: BaseException) -> str:
