@@ -14,7 +14,7 @@ from __future__ import annotations
 import socket
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
-from typing import Protocol, Self
+from typing import Protocol, Self, runtime_checkable
 
 from lading.engine.spec import (
     ContainerInfo,
@@ -30,7 +30,7 @@ from lading.engine.spec import (
     Stats,
 )
 
-__all__ = ["Container", "Engine", "OnWait", "Progress"]
+__all__ = ["Container", "Engine", "OnWait", "Progress", "Selective"]
 
 Progress = Callable[[PullStatus], None]
 """Told of every step of a pull or build, on the event loop; must not block."""
@@ -173,6 +173,31 @@ class Container(Protocol):
 
     async def remove(self) -> None:
         """Kill it if it runs, and remove it with its anonymous volumes; nothing if it is gone."""
+        ...
+
+
+@runtime_checkable
+class Selective(Protocol):
+    """A container that can tell what has changed in a copy that it has of a directory of ours."""
+
+    async def changed(
+        self, path: str, known: Mapping[str, str]
+    ) -> tuple[dict[str, str], bytes] | None:
+        """Look at a directory, and fetch what is new.
+
+        Parameters
+        ----------
+        path : str
+            Target of a mount that is a copy and may be written to, absolute.
+        known : mapping
+            What was answered the last time; empty the first time.
+
+        Returns
+        -------
+        (dict of str to str, bytes) or None
+            All paths below it with their states, and tar archives, one after the other, with
+            those that may have changed. None: this can't be said, :meth:`Container.get` has all.
+        """
         ...
 
 

@@ -29,6 +29,7 @@ from lading.contracts.golem.constants import SUBTASK_INPUTS_DIR, WORK_DIR
 from lading.contracts.golem.driver.below import Way, disk_problem, parts_of, remove
 from lading.contracts.golem.driver.homes import remove_tree
 from lading.contracts.golem.driver.offloop import Stop, in_thread
+from lading.engine.base import Selective
 from lading.errors import LadingError
 
 if TYPE_CHECKING:
@@ -60,10 +61,11 @@ class Mirror:
         self._work = work
         self._aside = work.parent / _ASIDE
         self._there: set[str] = set()
+        self._known: dict[str, str] = {}
 
     async def begin(self) -> None:
         """Put in its place what came last; the container is about to start with what is here."""
-        self._there = await in_thread(self._recover)
+        self._there, self._known = await in_thread(self._recover), {}
 
     async def has_more(self, directory: str) -> bool:
         """Say whether the container has what is not here any more."""
@@ -86,9 +88,18 @@ class Mirror:
         LadingError
             It can't be written.
         """
-        archive = await container.get(_THERE)
+        known = self._known
+        self._known = {}  # what was told and not taken is told again
+        news = await container.changed(_THERE, known) if isinstance(container, Selective) else None
+        if news is not None:
+            found, archive = news
+        else:
+            found, archive = {}, await container.get(_THERE)
         try:
-            self._there = await in_thread(self._take, archive, self._there)
+            self._there = await in_thread(
+                self._take, archive, self._there, None if news is None else set(found)
+            )
+            self._known = found
         except InterruptedError:
             raise
         except OSError as error:
@@ -109,20 +120,22 @@ class Mirror:
             for path in self._there
         )
 
-    def _take(self, stop: Stop, archive: bytes, before: set[str]) -> set[str]:
+    def _take(
+        self, stop: Stop, archive: bytes, before: set[str], listed: set[str] | None
+    ) -> set[str]:
+        """Take what came; `listed` are all that there are, or None if all have come."""
         remove_tree(stop, self._aside)
         self._aside.mkdir(mode=0o700)
-        found: set[str] = set()
+        found: set[str] = set() if listed is None else listed
         entries: list[dict[str, Any]] = []
-        for item, path, content in _members(archive):
+        for item, path, content in _members(archive, top=listed is not None):
             stop.check()
             found.add(path)
             if (entry := self._set_aside(item, path, content, len(entries))) is not None:
                 entries.append(entry)
         gone = sorted(before - found, reverse=True)  # what is in a directory comes before it
-        listed = {"entries": entries, "gone": gone}
         unfinished = self._aside / f"{_LIST}.new"
-        unfinished.write_text(json.dumps(listed), "utf-8")
+        unfinished.write_text(json.dumps({"entries": entries, "gone": gone}), "utf-8")
         unfinished.rename(self._aside / _LIST)
         self._move(stop)
         remove_tree(stop, self._aside)
@@ -251,7 +264,7 @@ def _members(archive: bytes, *, top: bool = False) -> Iterator[tuple[tarfile.Tar
     """
     if not archive:
         return
-    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+    with tarfile.open(fileobj=io.BytesIO(archive), ignore_zeros=True) as tar:
         for item in tar:
             parts = parts_of(item.name)
             if item.name.startswith("/") or ".." in parts or "\0" in item.name:
