@@ -14,7 +14,6 @@ from lading.airflow.orders import Ended, Handle, Identity, Order
 from lading.airflow.versions import (
     AirflowException,
     AirflowSkipException,
-    AirflowTaskTimeout,
     BaseOperator,
     conf,
 )
@@ -156,9 +155,7 @@ class ProcessingContainerOperator(BaseOperator):
         AirflowSkipException
             The container ended with 126.
         AirflowException
-            It failed, or can't be run.
-        AirflowTaskTimeout
-            It did not end in its time.
+            It failed, did not end in its time, or can't be run.
         """
         from lading.airflow.work import begin, follow, stop  # noqa: PLC0415
 
@@ -168,7 +165,7 @@ class ProcessingContainerOperator(BaseOperator):
             handle = self._handle = blocking(lambda: begin(order))
             self._beginning = False
         except LadingError as error:
-            raise AirflowException(f"task {self.task_id} could not be started: {error}") from error
+            raise AirflowException(f"task {self.task_id} could not be started: {error}") from None
         finally:
             self._beginning = False
         if self._killed:
@@ -180,7 +177,7 @@ class ProcessingContainerOperator(BaseOperator):
             ended = blocking(lambda: follow(handle, self._tell))
         except LadingError as error:
             blocking(lambda: stop(handle))
-            raise AirflowException(str(error)) from error
+            raise AirflowException(str(error)) from None
         except BaseException:  # a time-out, a signal
             blocking(lambda: stop(handle))
             raise
@@ -222,7 +219,7 @@ class ProcessingContainerOperator(BaseOperator):
 
     def _judged(self, ended: Ended, handle: Handle) -> Any:
         if ended.timed_out:
-            raise AirflowTaskTimeout(
+            raise AirflowException(
                 f"task {self.task_id} did not end within {self.execution_timeout}; its container "
                 "was ended"
             )

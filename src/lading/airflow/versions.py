@@ -21,9 +21,9 @@ try:
 except ImportError:
     from airflow.configuration import conf
 try:
-    from airflow.sdk.exceptions import AirflowException, AirflowSkipException, AirflowTaskTimeout
+    from airflow.sdk.exceptions import AirflowException, AirflowSkipException
 except ImportError:  # before 3.2
-    from airflow.exceptions import AirflowException, AirflowSkipException, AirflowTaskTimeout
+    from airflow.exceptions import AirflowException, AirflowSkipException
 try:
     from airflow.sdk.plugins_manager import AirflowPlugin
 except ImportError:
@@ -33,7 +33,6 @@ __all__ = [
     "AirflowException",
     "AirflowPlugin",
     "AirflowSkipException",
-    "AirflowTaskTimeout",
     "BaseOperator",
     "BaseTrigger",
     "TriggerEvent",
