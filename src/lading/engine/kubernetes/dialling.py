@@ -13,10 +13,10 @@ from lading.engine.kubernetes.config import Access, Tls
 from lading.errors import ConfigError, EngineUnreachable
 from lading.http1 import Connection, open_tcp
 
-__all__ = ["Dial", "tls_context", "unreachable"]
+__all__ = ["ALIVE", "Dial", "tls_context", "unreachable"]
 
 _CONNECT_SECONDS = 15
-_ALIVE = (
+ALIVE = (
     (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
     (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 30),
     (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 10),
@@ -56,7 +56,7 @@ class Dial:
                 connection = await open_tcp(*self._place, context, server_name=name)
         except TimeoutError as error:
             raise ConnectionError(f"no connection within {_CONNECT_SECONDS} s") from error
-        connection.set_options(_ALIVE)
+        connection.set_options(ALIVE)
         return connection
 
     async def context(self) -> tuple[ssl.SSLContext | None, str | None]:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from lading.engine.kubernetes.api import PODS, Api
-from lading.engine.kubernetes.dialling import unreachable
+from lading.engine.kubernetes.dialling import ALIVE, unreachable
 from lading.engine.kubernetes.errors import Call, translate
 from lading.errors import EngineError, EngineUnreachable, NotSupported, ReplyTooLarge
 from lading.units import format_bytes, format_seconds
@@ -86,7 +86,7 @@ class Session:
         A program that ends before it has read everything is nothing wrong.
         """
         sending = asyncio.create_task(self._feed(stdin))
-        sending.add_done_callback(self._give_up)
+        sending.add_done_callback(self.give_up)
         try:
             yield
         except EngineUnreachable:
@@ -107,9 +107,9 @@ class Session:
             async for piece in stdin:
                 await self.send(piece)
 
-    def _give_up(self, sending: asyncio.Task[None]) -> None:
-        """Break the connection where there is nothing to send: the program would wait for it."""
-        if not sending.cancelled() and sending.exception() is not None:
+    def give_up(self, task: asyncio.Task[None]) -> None:
+        """Break the connection if what its other end waits for has failed."""
+        if not task.cancelled() and task.exception() is not None:
             self._websocket.transport.abort()
 
     async def output(self) -> AsyncIterator[bytes]:
@@ -360,6 +360,8 @@ async def _websocket(
 ) -> AsyncIterator[ClientConnection]:
     api.calls["get", f"pods/{target.rpartition('/')[2]}"] += 1
     websocket = await _open(api, f"{target}?{urlencode(query)}", call)
+    for option in ALIVE:
+        websocket.transport.get_extra_info("socket").setsockopt(*option)
     try:
         yield websocket
     finally:
