@@ -53,6 +53,11 @@ class Container(Protocol):
         """Its name on the engine."""
         ...
 
+    @property
+    def stats_interval(self) -> float:
+        """Seconds between two looks at what it uses; 0 where a look costs next to nothing."""
+        ...
+
     async def start(self, on_wait: OnWait | None = None) -> None:
         """Start it; a container that runs already is left alone.
 

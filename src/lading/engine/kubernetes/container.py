@@ -81,6 +81,11 @@ class KubernetesContainer:
         """Its pod's name."""
         return self._life.name
 
+    @property
+    def stats_interval(self) -> float:
+        """Every look is a call to the cluster, which itself looks no oftener."""
+        return 15.0
+
     def __repr__(self) -> str:
         return f"<container {self._life.id}>"
 
