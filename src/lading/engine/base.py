@@ -54,6 +54,11 @@ class Container(Protocol):
         ...
 
     @property
+    def news_delay(self) -> float:
+        """Seconds that the news of its end may take: who lost it to that waits for so long."""
+        ...
+
+    @property
     def stats_interval(self) -> float:
         """Seconds between two looks at what it uses; 0 where a look costs next to nothing."""
         ...

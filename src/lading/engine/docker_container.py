@@ -52,6 +52,11 @@ class DockerContainer:
         self._start_error = ""
 
     @property
+    def news_delay(self) -> float:
+        """Events come at once."""
+        return 1.0
+
+    @property
     def stats_interval(self) -> float:
         """Looks cost next to nothing."""
         return 0.0

@@ -153,16 +153,17 @@ class Running:
                 return self._records.get(self.run_id).state is RunState.STOPPING
         return False
 
-    async def explain(self, timeout: float = _LATE) -> LadingError | None:
+    async def explain(self, timeout: float = 0.0) -> LadingError | None:
         """Say why it ended, if it has or does within `timeout` seconds; None if it runs.
 
-        For whoever lost a connection to it: that is known a moment before the end is.
+        For whoever lost a connection to it: that is known a moment before the end is, so at least
+        as long is waited as the engine may take to tell.
 
         Returns
         -------
         OutOfMemory or ExitedEarly or ContainerLost or EngineUnreachable or None
         """
-        await asyncio.wait({self.exited}, timeout=timeout)
+        await asyncio.wait({self.exited}, timeout=max(timeout, self.container.news_delay))
         if not self.exited.done():
             return None
         error = self.exited.exception()

@@ -30,6 +30,11 @@ class FakeContainer:
         self._state = state
 
     @property
+    def news_delay(self) -> float:
+        """As long as with Docker."""
+        return 1.0
+
+    @property
     def stats_interval(self) -> float:
         """Looks cost next to nothing."""
         return 0.0

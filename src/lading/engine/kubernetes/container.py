@@ -82,6 +82,11 @@ class KubernetesContainer:
         return self._life.name
 
     @property
+    def news_delay(self) -> float:
+        """A node looks at its containers every second, and tells the cluster when it can."""
+        return 6.0
+
+    @property
     def stats_interval(self) -> float:
         """Every look is a call to the cluster, which itself looks no oftener."""
         return 15.0
