@@ -21,7 +21,7 @@ from pathlib import Path
 
 import pytest
 from blockbuster import BlockBuster
-from tests.support import engines
+from tests.support import cluster, engines
 from tests.support.leaks import Footprint, Snapshot
 
 _missing = pytest.StashKey[dict[str, str]]()
@@ -158,6 +158,24 @@ def podman_host(pytestconfig: pytest.Config) -> Iterator[str]:
         return
     with engines.podman_service() as host:
         yield _use(pytestconfig, "podman", host)
+
+
+@pytest.fixture(scope="session")
+def kubernetes_host(pytestconfig: pytest.Config) -> Iterator[str]:
+    """Address of a namespace of a real cluster, for this session; skips where there is none.
+
+    This process and its children get the cluster's kubeconfig by `KUBECONFIG`.
+    """
+    found = cluster.find()
+    if found is None:
+        reason = f"no cluster answers; {cluster.INSTALL}"
+        pytestconfig.stash[_missing]["kubernetes"] = reason
+        pytest.skip(f"kubernetes: {reason}")
+    with cluster.namespace() as name, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KUBECONFIG", str(found))
+        if docker := engines.find("docker"):
+            cluster.ensure_tools(docker)
+        yield _use(pytestconfig, "kubernetes", f"kubernetes:///{name}")
 
 
 @pytest.fixture
