@@ -1,15 +1,17 @@
-"""The same tests on every engine: the fake, Docker and Podman."""
+"""The same tests on every engine: the fake, Docker, Podman and a cluster."""
 
 from __future__ import annotations
 
 import io
 import json
 import tarfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import Protocol
 
 import pytest
+from tests.conformance.differences import OF_CLUSTERS, Unlike
 from tests.images.build import ensure_probe
+from tests.support.cluster import TOOLS
 from tests.support.fake_probe import NAME, probe_image
 from tests.support.leaks import Footprint
 
@@ -21,7 +23,10 @@ ABSENT = "localhost:1/lading-test/absent:1"
 """Of a registry that does not answer."""
 
 
-OpenClient = Callable[[], Awaitable[Engine]]
+class OpenClient(Protocol):
+    """Opens a further client of the engine, with these options."""
+
+    async def __call__(self, **options: object) -> Engine: ...
 
 
 class Make(Protocol):
@@ -30,9 +35,20 @@ class Make(Protocol):
     async def __call__(self, *args: str, start: bool = True, **spec: object) -> Container: ...
 
 
-@pytest.fixture(params=["fake", "docker", "podman"])
+@pytest.fixture(params=["fake", "docker", "podman", "kubernetes"])
 def engine_kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)
+
+
+@pytest.fixture
+def unlike(engine_kind: str) -> Unlike:
+    """Says whether the engine is a cluster, which does this otherwise."""
+
+    def is_unlike(what: str) -> bool:
+        assert what in OF_CLUSTERS
+        return engine_kind == "kubernetes"
+
+    return is_unlike
 
 
 @pytest.fixture
@@ -48,18 +64,19 @@ async def open_client(
             gpu_driver=False,
         )
 
-        async def another() -> Engine:
+        async def another(**_: object) -> Engine:
             return machine.another()
 
         yield another
         return
     host = request.getfixturevalue(f"{engine_kind}_host")
-    ensure_probe(host)
+    if engine_kind != "kubernetes":
+        ensure_probe(host)
     from lading.engine.discovery import open_engine  # noqa: PLC0415 - the fake needs no driver
-    from lading.settings import EngineOptions  # noqa: PLC0415
+    from lading.settings import engine_options  # noqa: PLC0415
 
-    async def open_one() -> Engine:
-        return await open_engine(EngineOptions(engine=host))
+    async def open_one(**options: object) -> Engine:
+        return await open_engine(engine_options({"engine": host, **options}))
 
     yield open_one
 
@@ -71,8 +88,9 @@ async def engine(open_client: OpenClient) -> AsyncIterator[Engine]:
 
 
 @pytest.fixture
-def image() -> str:
-    return NAME
+def image(engine_kind: str) -> str:
+    """The probe; on a cluster with tools beside it, which these need where engines do without."""
+    return TOOLS if engine_kind == "kubernetes" else NAME
 
 
 @pytest.fixture

@@ -145,6 +145,8 @@ class KubernetesContainer:
             return described(life, State.CREATED)
         if life.stopped and life.end is not None:
             return described(life, State.EXITED)
+        if life.end is not None and (pod := self._pods.known(life)) is not None:
+            return container_info(pod)  # nothing changes any more, and the watch has not lost it
         try:
             return container_info(await self._pods.look(life))
         except ContainerNotFound:

@@ -93,6 +93,12 @@ class Pods:
         finally:
             await watch.close()
 
+    def known(self, life: Life) -> Pod | None:
+        """Give what the watch has of a pod of ours; no call."""
+        watch = self._watches.get(life.namespace)
+        found = watch.look(life.name) if watch is not None else None
+        return found if found is not None and found["metadata"]["uid"] == life.uid else None
+
     async def look(self, life: Life) -> Pod:
         """Ask for a pod as it is now.
 

@@ -158,28 +158,29 @@ class _Wait:
 
     async def overdue(self, now: float) -> None:
         """Raise what it means that this has lasted so long; else see what the events say."""
-        if now - self.since >= self.limit:
-            raise self.error or await self._nobody_says()
-        if not self.reason and now - self.silent_since >= _SILENT:
-            self.silent_since = now
-            words = await self.events.words(self.life.namespace, self.life.uid)
-            assert self.life.pod is not None
-            self.tell(words or why_waiting(self.life.pod))
-
-    async def _nobody_says(self) -> EngineError:
-        words = await self.events.words(self.life.namespace, self.life.uid)
+        if self.reason and now - self.since >= self.limit:
+            assert self.error is not None
+            raise self.error
+        if self.reason or now - self.silent_since < _SILENT:
+            return
+        # A pull may take as long as it likes; a volume that can't be mounted may not.
+        self.silent_since = now
         assert self.life.pod is not None
-        return EngineError(
-            f"{self.call.doing} failed: it does not run after {format_seconds(self.patience)}: "
-            f"{words or why_waiting(self.life.pod)}",
-            fix="see kubectl describe pod; --cluster-patience waits longer",
-        )
+        words = await self.events.words(self.life.namespace, self.life.uid)
+        words = words or why_waiting(self.life.pod)
+        self.tell(words)
+        if not words.startswith("Fail"):
+            self.since = now
+        elif now - self.since >= self.patience:
+            raise EngineError(
+                f"{self.call.doing} failed: it does not run after "
+                f"{format_seconds(self.patience)}: {words}",
+                fix="see to what its node lacks; --cluster-patience waits longer",
+            )
 
     def next_look(self, now: float) -> float:
         """Seconds until the next time that :meth:`overdue` has something to do."""
-        due = self.since + self.limit
-        if not self.reason:
-            due = min(due, self.silent_since + _SILENT)
+        due = self.since + self.limit if self.reason else self.silent_since + _SILENT
         return max(due - now, 0.0)
 
 
