@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.images.build import ensure_probe
 from tests.support import airflow
 from tests.support.airflow import Airflow
 from tests.support.processing import Images
@@ -44,12 +43,13 @@ def flow(
 
 
 @pytest.fixture
-def probe(docker_host: str) -> str:
-    return ensure_probe(docker_host)
-
-
-@pytest.fixture
 def images(docker_host: str, test_id: str) -> Iterator[Images]:
     made = Images(docker_host, test_id)
     yield made
     made.remove()
+
+
+@pytest.fixture
+def probe(images: Images) -> str:
+    """An image of the test's own, which nobody makes anew meanwhile."""
+    return images("probe:1")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+from dataclasses import replace
+
 import pytest
 from tests.airflow.conftest import versions
 from tests.images.build import make_image
-from tests.support import airflow
+from tests.support import airflow, cluster
 from tests.support.airflow import Airflow
 from tests.support.processing import Images, offering
 
@@ -79,13 +82,7 @@ def test_three_tasks_hand_their_data_on(
     flow: Airflow, registry: str, deferrable: str, docker_host: str
 ) -> None:
     put_dags(flow)
-    flow = Airflow(
-        flow.version,
-        flow.environment,
-        flow.home,
-        flow.engine,
-        {"AIRFLOW__OPERATORS__DEFAULT_DEFERRABLE": deferrable},
-    )
+    flow = replace(flow, more={"AIRFLOW__OPERATORS__DEFAULT_DEFERRABLE": deferrable})
     states, told = flow.test("test-task-operator")
     assert states == dict.fromkeys(("get-data", "process-data", "upload-data"), "success"), told
     assert "what my-algorithm made" in told
@@ -94,6 +91,30 @@ def test_three_tasks_hand_their_data_on(
     files = {str(path.relative_to(run)) for path in run.rglob("*") if path.is_file()}
     assert files == {"get-data/downloads/greeting", "process-data/results/seen"}
     assert flow.left(docker_host) == []
+
+
+@pytest.mark.parametrize(
+    ("version", "deferrable"), [("3.3.2", "False"), ("3.3.2", "True"), ("2.11.2", "True")]
+)
+def test_three_tasks_on_a_cluster(
+    flow: Airflow, registry: str, deferrable: str, kubernetes_host: str
+) -> None:
+    put_dags(flow)
+    more = {
+        "AIRFLOW__OPERATORS__DEFAULT_DEFERRABLE": deferrable,
+        "LADING_ENGINE": "kubernetes",
+        "KUBECONFIG": os.environ["KUBECONFIG"],
+    }
+    flow = replace(flow, more=more)
+    namespace = cluster.namespace_of(kubernetes_host)
+    conf = {"project_form": {"kubernetes_namespace": namespace}}
+    states, told = flow.test("test-task-operator", conf)
+    assert states == dict.fromkeys(("get-data", "process-data", "upload-data"), "success"), told
+    assert "what my-algorithm made" in told
+    (run,) = flow.data.iterdir()
+    files = {str(path.relative_to(run)) for path in run.rglob("*") if path.is_file()}
+    assert files == {"get-data/downloads/greeting", "process-data/results/seen"}
+    assert cluster.pods(namespace) == []
 
 
 @versions

@@ -6,6 +6,7 @@ import contextlib
 import json
 import sqlite3
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from tests.airflow.conftest import versions
@@ -102,11 +103,10 @@ def test_outcomes(
     assert run["config"]["labels"]["kaapana.ai/type"] == "processing-container"
 
 
-def returned(flow: Airflow, task: str) -> dict[str, object]:
+def returned(flow: Airflow, task: str) -> Any:
     """What a task has returned, from XCom."""
     with contextlib.closing(sqlite3.connect(flow.home / "airflow.db")) as database:
         query = "SELECT value FROM xcom WHERE task_id = ? AND key = 'return_value'"
         ((value,),) = database.execute(query, (task,)).fetchall()
     found = json.loads(value)
-    whole: dict[str, object] = json.loads(found) if isinstance(found, str) else found
-    return whole
+    return json.loads(found) if isinstance(found, str) else found

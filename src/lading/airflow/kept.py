@@ -31,12 +31,17 @@ if TYPE_CHECKING:
     from lading.engine import ContainerInfo, Engine, LogChunk
     from lading.settings import EngineOptions
 
-__all__ = ["end", "log", "start", "state_of", "wait"]
+__all__ = ["directory", "end", "log", "start", "state_of", "wait"]
 
 _LONGER = 120.0
 """Seconds that the keeper lets a task run beyond its time: who waits for it ends it before, and
 only where nobody does, the keeper."""
 _GRACE = 10.0
+
+
+def directory(_root: Path, path: Path) -> str:
+    """Say what a channel is: a directory of the machine."""
+    return str(path)
 
 
 async def start(order: Order, found: Found, options: EngineOptions, state: Path) -> Started:
@@ -74,7 +79,8 @@ async def log(engine: Engine | None, handle: Handle) -> AsyncIterator[LogChunk]:
 
 async def end(engine: Engine, info: ContainerInfo) -> None:
     """End a run, with 10 seconds of grace, and see that nothing is left of its container."""
-    state, run = state_of(info.labels), info.labels.get(RUN_LABEL, "")
+    run = info.labels.get(RUN_LABEL, "")
+    state = await asyncio.to_thread(state_of, info.labels)
     try:
         container = await engine.container(info.id)
         if state is None or not run:
@@ -95,7 +101,10 @@ async def end(engine: Engine, info: ContainerInfo) -> None:
 
 
 def state_of(labels: Mapping[str, str]) -> Path | None:
-    """Find the state directory of who keeps a container; None where it is not seen from here."""
+    """Find the state directory of who keeps a container; None where it is not seen from here.
+
+    Blocks shortly.
+    """
     lock = labels.get(LOCK_LABEL, "")
     state = Path(lock).parent.parent if lock else None
     return state if state is not None and records_path(state).is_file() else None

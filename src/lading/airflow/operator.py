@@ -253,6 +253,7 @@ class ProcessingContainerOperator(BaseOperator):
         return Order(
             identity=identity,
             task=given.applied_to(self._task(), f"conf.task_form.{self.task_id}"),
+            root=folder.parent,
             folder=folder / self.task_id,
             index="" if identity.index < 0 else str(identity.index),
             inputs={

@@ -60,6 +60,8 @@ class Order:
     identity : Identity
     task : Task
         With everything but its volumes and its config.
+    root : Path
+        Below which all data are.
     folder : Path
         Where its output channels go, a directory each.
     index : str
@@ -88,6 +90,7 @@ class Order:
 
     identity: Identity
     task: Task
+    root: Path
     folder: Path
     index: str
     inputs: Mapping[str, Path]

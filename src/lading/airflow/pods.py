@@ -9,7 +9,8 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from lading.airflow.given import NAMESPACE
 from lading.airflow.orders import Ended, Handle
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from lading.contracts.processing.instances import Found
     from lading.engine import Container, Engine, LogChunk
 
-__all__ = ["address", "finish", "log", "start", "wait"]
+__all__ = ["address", "finish", "log", "start", "volume", "wait"]
 
 _SCHEME = "kubernetes://"
 _KILLED = 137
@@ -49,6 +50,16 @@ def address(engine: str, namespace: str) -> str:
     if "/" not in engine.removeprefix(_SCHEME):
         context, named = named, ""
     return f"{_SCHEME}{context}/{namespace or named or NAMESPACE}"
+
+
+def volume(root: Path, path: Path) -> dict[str, Any]:
+    """Say what a channel is: a directory below one of the node.
+
+    A path of its own can't always be: ids of DAG runs have colons, which some container runtimes
+    take for the end of a path.
+    """
+    source = {"path": str(root), "type": "DirectoryOrCreate"}
+    return {"hostPath": source, "subPath": str(path.relative_to(root))}
 
 
 async def start(engine: Engine, order: Order, found: Found) -> Container:

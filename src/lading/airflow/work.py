@@ -86,19 +86,22 @@ async def _begin(order: Order) -> Handle:
             )
         order.check(offered.template)
         outputs = {
-            item.name: str(order.folder / item.name / order.index)
-            for item in offered.template.outputs
+            item.name: order.folder / item.name / order.index for item in offered.template.outputs
         }
-        inputs = {name: str(path) for name, path in order.inputs.items()}
-        found = offered.put_together(task, Changes(inputs=inputs, outputs=outputs))
+        places = pods.volume if is_cluster else kept.directory
+        changes = Changes(
+            inputs={name: places(order.root, path) for name, path in order.inputs.items()},
+            outputs={name: places(order.root, path) for name, path in outputs.items()},
+        )
+        found = offered.put_together(task, changes)
         for warning in found.warnings:
             order.tell(f"warning: {warning}")
         await asyncio.to_thread(_check_inputs, order)
         if found_running is not None:
             order.tell(f"container {found_running.name} of this try runs already: it is kept")
-            return _adopted(order, found, found_running, options, is_cluster=is_cluster)
+            return await asyncio.to_thread(_adopted, order, found, found_running, options)
         for path in outputs.values():
-            await asyncio.to_thread(_remove, Path(path))
+            await asyncio.to_thread(_remove, path)
         if is_cluster:
             pod = await pods.start(engine, order, found)
             order.tell(f"pod {pod.name} runs")
@@ -282,11 +285,10 @@ def _adopted(
     found: Found,
     info: ContainerInfo,
     options: EngineOptions,
-    *,
-    is_cluster: bool,
 ) -> Handle:
-    state = "" if is_cluster else str(kept.state_of(info.labels) or "")
-    run = info.labels.get(RUN_LABEL, "")
+    """Take over what runs; where nobody of this machine keeps it, it is a pod."""
+    state = str(kept.state_of(info.labels) or "")
+    run = info.labels.get(RUN_LABEL, "") if state else ""
     return _handle(order, found.instance, options, info.id, run=run, state=state)
 
 
