@@ -66,8 +66,10 @@ def commands(page: Path) -> list[Block]:
     return [block for block in found if not block.mark.startswith("not executed")]
 
 
+ON_A_CLUSTER = (pytest.mark.kubernetes, pytest.mark.timeout(600))
+"""Some pods more, a second or two each."""
 PAGES = [
-    pytest.param(page, marks=[pytest.mark.kubernetes] * (page.stem in NEEDS_CLUSTER), id=page.stem)
+    pytest.param(page, marks=ON_A_CLUSTER if page.stem in NEEDS_CLUSTER else (), id=page.stem)
     for page in sorted(DOCS.rglob("*.md"))
     if commands(page)
 ]
