@@ -126,3 +126,25 @@ def _file(name: str, body: str) -> str:
 def test_airflow_lists_it(flow: Airflow) -> None:
     assert "lading " in flow("providers", "list").stdout
     assert "lading " in flow("plugins").stdout
+
+
+@versions
+def test_the_names_of_the_original_are_ours(flow: Airflow) -> None:
+    code = """
+import inspect, json
+import lading.airflow as ours
+import task_api_operator.KaapanaTaskOperator as first
+import task_api_operators.KaapanaTaskOperator as second
+for theirs in (first, second):
+    assert theirs.KaapanaTaskOperator is ours.ProcessingContainerOperator
+    assert theirs.IOMapping is ours.IOMapping
+print(json.dumps([list(inspect.signature(one).parameters) for one in (
+    ours.ProcessingContainerOperator.__init__, ours.IOMapping)]))
+"""
+    operator, mapping = flow.python(code)
+    assert " ".join(operator) == (
+        "self image taskTemplate env command resources registryUrl registryUsername "
+        "registryPassword iochannel_maps startup_timeout_seconds execution_timeout labels "
+        "annotations engine deferrable kwargs"
+    )
+    assert mapping == ["upstream_operator", "upstream_output_channel", "input_channel"]

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 import psycopg
 import pytest
 from tests.airflow.conftest import versions
-from tests.support import engines, postgres
+from tests.support import cluster, engines, postgres
 from tests.support.airflow import Airflow, end
 
 pytestmark = [pytest.mark.airflow, pytest.mark.slow, pytest.mark.postgres]
@@ -41,15 +41,20 @@ def task(task_id, template, **more):
         task_id=task_id, image="{probe}", taskTemplate=template, **more)
 
 def remember(context):
-    with open(os.environ["DATADIR"] + "/worker", "w") as file:
+    with open(f"{{os.environ['DATADIR']}}/{{context['dag'].dag_id}}", "w") as file:
         file.write(str(os.getpid()))
 
 def dag(name):
     return DAG(name, schedule="@once", start_date=datetime(2026, 1, 1))
 
-with dag("killed"):
-    task("slow", inline("sleep", "{{{{ 600 if ti.try_number == 1 else 0 }}}}", outputs=["out"]),
-         pre_execute=remember, retries=1, retry_delay=timedelta(seconds=1), deferrable=False)
+for name, engine in (("killed", ""), ("killed_pod", "{cluster}")):
+    if engine or name == "killed":
+        with dag(name) as one:
+            task("slow",
+                 inline("sleep", "{{{{ 600 if ti.try_number == 1 else 0 }}}}", outputs=["out"]),
+                 pre_execute=remember, retries=1, retry_delay=timedelta(seconds=1),
+                 deferrable=False, engine=engine)
+        globals()[name] = one
 with dag("chain"):
     first = task("first", inline("write", "/out/out/f", "from the first", outputs=["out"]),
                  deferrable=True)
@@ -115,17 +120,25 @@ class Scheduler:
 
 
 @pytest.fixture
-def scheduler(flow: Airflow, probe: str) -> Iterator[Scheduler]:
+def kubernetes(request: pytest.FixtureRequest) -> str:
+    """Address of a namespace of a cluster; empty where there is none."""
+    host: str = request.getfixturevalue("kubernetes_host") if cluster.find() else ""
+    return host
+
+
+@pytest.fixture
+def scheduler(flow: Airflow, probe: str, kubernetes: str) -> Iterator[Scheduler]:
     if why := postgres.missing():
         pytest.skip(why)
-    (flow.dags / "all.py").write_text(DAGS.format(probe=probe))
-    with postgres.cluster() as cluster, cluster.database() as url, contextlib.ExitStack() as parts:
+    (flow.dags / "all.py").write_text(DAGS.format(probe=probe, cluster=kubernetes))
+    with postgres.cluster() as server, server.database() as url, contextlib.ExitStack() as parts:
         port = _free_port()
-        flow = replace(flow, more=_settings(url, port))
+        more = {"KUBECONFIG": os.environ["KUBECONFIG"]} if kubernetes else {}
+        flow = replace(flow, more={**_settings(url, port), **more})
         assert flow("db", "migrate").returncode == 0
         if flow.major > 2:  # tasks that start before it answers fail
-            server = parts.enter_context(flow.started("api-server", "--workers", "1"))
-            _answers(port, server)
+            api = parts.enter_context(flow.started("api-server", "--workers", "1"))
+            _answers(port, api)
             parts.enter_context(flow.started("dag-processor"))
         parts.enter_context(flow.started("scheduler"))
         yield Scheduler(flow, url, port)
@@ -154,7 +167,7 @@ def _settings(url: str, port: int) -> dict[str, str]:
 
 @versions
 @pytest.mark.timeout(300)
-def test_kills_and_restarts(scheduler: Scheduler) -> None:
+def test_kills_and_restarts(scheduler: Scheduler, kubernetes: str) -> None:
     flow = scheduler.flow
     with contextlib.ExitStack() as parts:
         triggerer = parts.enter_context(flow.started("triggerer"))
@@ -164,7 +177,10 @@ def test_kills_and_restarts(scheduler: Scheduler) -> None:
 
         # A worker is killed: its container goes on, until the retry comes.
         (container,) = _until(lambda: scheduler.containers("killed"), scheduler)
-        os.kill(int((flow.data / "worker").read_text()), signal.SIGKILL)
+        os.kill(int((flow.data / "killed").read_text()), signal.SIGKILL)
+        if kubernetes:
+            (pod,) = _until(lambda: _running(kubernetes), scheduler)
+            os.kill(int((flow.data / "killed_pod").read_text()), signal.SIGKILL)
 
         # So is the triggerer: who waits there goes on with the next one.
         end(triggerer, at_once=True)
@@ -177,11 +193,21 @@ def test_kills_and_restarts(scheduler: Scheduler) -> None:
         _until(lambda: scheduler.states("killed").get("slow") == "success", scheduler)
         assert container not in scheduler.containers("killed")
 
+        if kubernetes:
+            _until(lambda: scheduler.states("killed_pod").get("slow") == "success", scheduler)
+            assert pod not in _running(kubernetes)
+
         # Somebody marks a deferred task.
         scheduler.mark_failed("marked", "endless")
         _until(lambda: not scheduler.containers("marked"), scheduler)
     assert "from the first" in scheduler.logs("chain")
     assert flow.left(flow.engine) == []
+
+
+def _running(kubernetes: str) -> list[str]:
+    """Names of the pods whose containers run."""
+    found = cluster.pods(cluster.namespace_of(kubernetes))
+    return [pod["metadata"]["name"] for pod in found if pod["status"]["phase"] == "Running"]
 
 
 def _until(done: Callable[[], T], scheduler: Scheduler, patience: float = 120) -> T:
