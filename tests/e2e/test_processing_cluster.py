@@ -1,0 +1,420 @@
+"""Processing-containers on a real cluster: what only a cluster has, and what only it can refuse."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.images.build import ensure_probe
+from tests.support.command_line import Cli, failed, lines_until
+from tests.support.processing import Images, Tasks
+from tests.support.spaces import Space, space
+
+MIB = 1 << 20
+IMPATIENT = ("--cluster-patience", "5")
+
+
+@pytest.fixture
+def there(test_id: str) -> Iterator[Space]:
+    """A namespace of the cluster."""
+    with space(test_id) as made:
+        yield made
+
+
+@pytest.fixture
+def cli(there: Space, tmp_path: Path) -> Iterator[Cli]:
+    """The command line, on the cluster; what it left behind fails the test."""
+    more = {"KUBECONFIG": str(there.kubectl.config)}
+    made = Cli(there.engine, tmp_path / "state", more=more)
+    yield made
+    assert made.left() == set()
+    assert there.secrets() == []
+
+
+@pytest.fixture
+def on_docker(docker_host: str, tmp_path: Path) -> Cli:
+    """The command line, on the Docker that is the node's engine."""
+    return Cli(docker_host, tmp_path / "other-state")
+
+
+@pytest.fixture
+def tasks(docker_host: str, tmp_path: Path) -> Tasks:
+    """Writes task files: `tasks("exit", "3")`."""
+    return Tasks(tmp_path, ensure_probe(docker_host))
+
+
+@pytest.fixture
+def images(docker_host: str, test_id: str) -> Iterator[Images]:
+    made = Images(docker_host, test_id)
+    yield made
+    made.remove()
+
+
+def channel(known: dict[str, Any], direction: str) -> dict[str, Any]:
+    (found,) = [item for item in known["channels"] if item["direction"] == direction]
+    return dict(found)
+
+
+def with_sources(tasks: Tasks, task: str, **sources: dict[str, Any]) -> str:
+    """Give the channels of a task file other volumes, by their names."""
+    content = json.loads(Path(task).read_text())
+    for item in (*content["inputs"], *content["outputs"]):
+        item["volume_source"] = sources.get(item["name"], item["volume_source"])
+    return tasks.write(content)
+
+
+# One meaning.
+
+
+@pytest.mark.parametrize(
+    ("rule", "limit"),
+    [
+        ({"type": "limit", "scale_factor": 10, "mode": "sum"}, 143),
+        (
+            {
+                "type": "limit",
+                "complexity": "10*n",
+                "mode": "max_file_size",
+                "target_glob": "*.dcm",
+            },
+            110,
+        ),
+        ({"type": "limit", "scale_factor": 20, "mode": "max_item_sum", "target_dir": "deep"}, 66),
+    ],
+)
+def test_the_same_file_means_the_same(
+    cli: Cli, on_docker: Cli, tasks: Tasks, there: Space, tmp_path: Path, rule: Any, limit: int
+) -> None:
+    """Results, sizes and limits, from a directory here and from a volume of the cluster."""
+    for name, size in (("one/big.dcm", 10), ("one/deep/a", 3)):
+        path = tmp_path / "in" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x" * size * MIB)
+    template = {
+        "inputs": [{"name": "in", "mounted_path": "/in", "scale_rule": rule}],
+        "resources": {"limits": {"memory": "32Mi", "cpu": "500m"}},
+    }
+    task = tasks(
+        "write", "/out/out/a", "done", template=template,
+        inputs={"in": tmp_path / "in"}, outputs={"out": "OUT"},
+    )  # fmt: skip
+    claim = there.claim("data", tmp_path / "in")
+    for name, run, file in (
+        ("docker", on_docker, task),
+        ("copied", cli, task),
+        ("claimed", cli, with_sources(tasks, task, **{"in": claim})),
+    ):
+        out = tmp_path / name
+        known = run.json("run", "-q", file, "--output", f"out={out}")
+        assert (out / "a").read_text() == "done"
+        assert (out / "a").stat().st_uid == os.geteuid()
+        assert (known["memory_limit"], known["cpus"]) == (limit * MIB, 0.5)
+        assert channel(known, "output")["files"] == 1
+        inspected = run.json("inspect", known["run"])
+        assert [item["size"] for item in inspected["requirements"]] == [
+            {143: 13, 110: 10, 66: 3}[limit] * MIB
+        ]
+        assert channel(known, "input")["bytes"] == (None if name == "claimed" else 13 * MIB)
+
+
+# Volumes of the cluster.
+
+
+def test_a_claim_as_input_and_output(cli: Cli, tasks: Tasks, there: Space, tmp_path: Path) -> None:
+    (tmp_path / "data/in").mkdir(parents=True)
+    (tmp_path / "data/in/a").write_text("what is given")
+    claim = there.claim("data", tmp_path / "data")
+    at = {"inputs": {"x": "IN"}, "outputs": {"y": "OUT"}}
+    sources = {"x": {**claim, "subPath": "in"}, "y": {**claim, "subPath": "out"}}
+    task = with_sources(tasks, tasks("cat", "/in/x/a", **at), **sources)
+    assert cli("run", "-q", "--watch", task).stdout == b"what is given"
+    task = with_sources(tasks, tasks("write", "/out/y/b", "made", **at), **sources)
+    done = cli("run", task)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "data/out/b").read_text() == "made"
+    assert b"y: in persistentVolumeClaim data/out" in done.stderr
+    task = with_sources(tasks, tasks("write", "/in/x/b", "no", **at), **sources)
+    done = cli("run", "--watch", task)
+    assert done.returncode == 70
+    assert b"Read-only file system" in done.stdout + done.stderr
+    run = cli.recorded()[0]["run"]
+    shown = cli("inspect", run).stdout.decode()
+    assert "persistentVolumeClaim data/in, at /in/x" in shown
+
+
+def test_a_claim_that_is_not_there(cli: Cli, tasks: Tasks) -> None:
+    """The pod waits, says for what, and is given up."""
+    task = tasks("exit", "0", inputs={"x": "IN"})
+    missing = {"persistentVolumeClaim": {"claimName": "none-such"}}
+    done = cli("run", with_sources(tasks, task, x=missing), *IMPATIENT)
+    failed(done, 75, 'persistentvolumeclaim "none-such" not found')
+    assert b"told: waits: " in done.stderr
+    (run,) = cli.recorded()
+    assert run["state"] == "failed"
+    assert "none-such" in run["error"]
+
+
+def test_a_chain_over_claims_and_copies(
+    cli: Cli, tasks: Tasks, there: Space, tmp_path: Path
+) -> None:
+    (tmp_path / "disk").mkdir()
+    claim = there.claim("disk", tmp_path / "disk")
+    folder = tmp_path / "steps"
+    folder.mkdir()
+
+    def step(name: str, *verb: str, **at: Any) -> str:
+        path = folder / f"{name}.json"
+        path.write_text(Path(tasks(*verb, **at)).read_text())
+        return str(path)
+
+    first = step("a", "write", "/out/o/f", "from a", outputs={"o": "OUT"})
+    Path(first).write_text(Path(with_sources(tasks, first, o=claim)).read_text())
+    files = [
+        first,
+        step("b", "cat", "/in/i/f", inputs={"i": "IN"}),
+        step("c", "write", "/out/o/f", "from c", template={"outputs": [
+            {"name": "o", "mounted_path": "/out/o"}]}),
+        step("d", "cat", "/in/i/f", inputs={"i": "IN"}),
+    ]  # fmt: skip
+    work = tmp_path / "work"
+    maps = ("--map", "a:o=b:i", "--map", "c:o=d:i")
+    done = cli("run", *files, *maps, "--watch", "--work", str(work), "--parallel", "4")
+    assert done.returncode == 0, done.stderr
+    shown = done.stdout + done.stderr
+    assert b"b | from a" in shown
+    assert b"d | from c" in shown
+    assert (tmp_path / "disk/f").read_text() == "from a"
+    assert (work / "c/o/f").read_text() == "from c"
+    again = cli.json("run", *files, *maps, "--work", str(work), "--resume")
+    states = {item["step"]: item["state"] for item in again["steps"]}
+    assert states == {"a": "succeeded", "b": "succeeded", "c": "unchanged", "d": "unchanged"}, (
+        "nobody sees from here what is on a claim"
+    )
+
+
+# The config.
+
+
+def test_a_config_of_a_cluster(cli: Cli, tasks: Tasks, there: Space, test_id: str) -> None:
+    with space(f"{test_id}-b") as other:
+        other.kubectl("create", "serviceaccount", "runner", "-n", other.name)
+        node = {"field_ref": {"field_path": "spec.nodeName"}}
+        config = {
+            "type": "k8s",
+            "namespace": other.name,
+            "labels": {"project": "july"},
+            "annotations": {"why": "a text, of any kind"},
+            "registryUrl": "registry.example",
+            "registryUsername": "u",
+            "registryPassword": "p",
+            "imagePullSecrets": ["another"],
+            "env_vars": [{"name": "NODE", "value_from": node}],
+            "volumes": [{"name": "more", "emptyDir": {}}],
+            "volume_mounts": [{"name": "more", "mountPath": "/more"}],
+            "nodeSelector": {"kubernetes.io/os": "linux"},
+            "tolerations": [{"key": "gpu", "operator": "Exists"}],
+            "serviceAccountName": "runner",
+        }  # fmt: skip
+        limits = {"resources": {"limits": {"memory": "32Mi"}}}
+        task = tasks("sleep", "60", config=config, template=limits)
+        with cli.started("run", task) as process:
+            pod = other.runs()
+            spec, meta = pod["spec"], pod["metadata"]
+            (main,) = spec["containers"]
+            assert there.pods() == []
+            assert meta["labels"]["project"] == "july"
+            assert meta["labels"]["lading.contract"] == "processing"
+            assert meta["annotations"]["why"] == "a text, of any kind"
+            assert main["env"][-1]["valueFrom"]["fieldRef"]["fieldPath"] == "spec.nodeName"
+            assert any(item["mountPath"] == "/more" for item in main["volumeMounts"])
+            assert main["resources"]["limits"] == {"memory": str(32 * MIB)}
+            assert spec["nodeSelector"] == {"kubernetes.io/os": "linux"}
+            assert any(item.get("key") == "gpu" for item in spec["tolerations"])
+            assert spec["serviceAccountName"] == "runner"
+            (secret,) = other.secrets()
+            assert {"another", secret} == {item["name"] for item in spec["imagePullSecrets"]}
+            owner = other.kubectl.json("get", "secret", secret, "-n", other.name)
+            assert owner["metadata"]["ownerReferences"][0]["uid"] == meta["uid"]
+            # Another command finds it, though its namespace is not the engine's.
+            done = cli("stop", cli.json("ps", "--all")[0]["run"], "--grace", "1")
+            assert done.returncode == 0, done.stderr
+            assert process.wait(60) == 143
+        assert other.pods() == []
+        assert other.secrets() == []
+
+
+@pytest.mark.parametrize(
+    ("config", "says"),
+    [
+        ({"tolerations": "gpu"}, "config.tolerations: must be a list, not a text"),
+        ({"nodeSelector": {"a": 1}}, "config.nodeSelector.a: must be a text, not a number"),
+        ({"volumes": [3]}, "config.volumes[0]: must be an object, not a number"),
+        ({"registryUrl": "r", "registryUsername": "u"}, "has no registryPassword"),
+    ],
+)
+def test_a_config_of_wrong_types(cli: Cli, tasks: Tasks, config: Any, says: str) -> None:
+    failed(cli("run", tasks("exit", "0", config={"type": "k8s", **config})), 2, says)
+    assert cli.recorded() == []
+
+
+def test_a_field_that_nobody_understands_is_told(cli: Cli, tasks: Tasks) -> None:
+    done = cli("run", tasks("exit", "0", config={"type": "k8s", "nodeSelektor": {}}))
+    assert done.returncode == 0, done.stderr
+    assert b"config.nodeSelektor is not understood and left out" in done.stderr
+
+
+# What a cluster refuses, or has not.
+
+
+def test_resources_that_no_node_has(cli: Cli, tasks: Tasks, there: Space) -> None:
+    limits = {"nvidia.com/gpu": "1", "ephemeral-storage": "1Gi", "memory": str(32 * MIB)}
+    task = tasks("exit", "0", template={"resources": {"limits": limits}})
+    with cli.started("run", task, *IMPATIENT) as process:
+        (main,) = there.pod()["spec"]["containers"]
+        _, told = process.communicate(timeout=90)
+    assert main["resources"]["limits"] == limits, "all of them are the cluster's to give"
+    assert process.returncode == 75, told
+    assert b"told: waits: 0/1 nodes are available" in told
+    assert b"Insufficient nvidia.com/gpu" in told.rpartition(b"error: ")[2]
+    assert there.pods() == []
+
+
+def test_an_image_that_is_nowhere(cli: Cli, tasks: Tasks) -> None:
+    tasks.image = "registry.invalid/none:1"
+    done = cli("run", tasks("exit", "0"), *IMPATIENT)
+    assert done.returncode in (66, 69)
+    assert b"registry.invalid" in done.stderr
+
+
+def test_who_may_not(cli: Cli, tasks: Tasks, there: Space, tmp_path: Path) -> None:
+    """The missing permission is named."""
+    there.kubectl("create", "serviceaccount", "nobody", "-n", there.name)
+    config = json.loads(there.kubectl("config", "view", "--raw", "--minify", "-o", "json"))
+    config["users"][0]["user"] = {"token": there.kubectl.token(there.name, "nobody")}
+    path = tmp_path / "kubeconfig"
+    path.write_text(json.dumps(config))
+    nobody = Cli(cli.engine, cli.state, more={**cli.more, "KUBECONFIG": str(path)})
+    done = nobody("run", tasks("exit", "0"))
+    failed(done, 77, "pods", there.name)
+    assert b"create" in done.stderr
+    config["users"][0]["user"] = {"token": "expired"}
+    path.write_text(json.dumps(config))
+    failed(nobody("run", tasks("exit", "0")), 77)
+
+
+def test_a_quota(cli: Cli, tasks: Tasks, there: Space) -> None:
+    there.kubectl("create", "quota", "small", "--hard=pods=0", "-n", there.name)
+    done = cli("run", tasks("exit", "0"))
+    assert done.returncode != 0
+    assert b"exceeded quota: small" in done.stderr
+    assert there.pods() == []
+
+
+# While it runs, and afterwards.
+
+
+def test_detached_it_goes_on(cli: Cli, tasks: Tasks, there: Space, tmp_path: Path) -> None:
+    task = tasks("lines", "30", "100", outputs={"o": tmp_path / "out"})
+    run = cli("run", "--detach", task).stdout.decode().strip()
+    pod = there.pod()
+    (row,) = cli.json("ps")
+    assert (row["run"], row["state"]) == (run, "running")
+    assert row["container"] == pod["metadata"]["name"]
+    followed = cli("logs", "--follow", run)
+    assert followed.stdout == b"".join(b"line %d\n" % n for n in range(1, 31))
+    done = cli("wait", run)
+    assert (done.returncode, done.stdout) == (0, b"0\n"), done.stderr
+    assert there.pods() == []
+    assert cli("logs", run).stdout == followed.stdout, "a day later, too"
+    known = cli.json("inspect", run)
+    assert known["state"] == "succeeded"
+    assert known["image_digest"]
+
+
+def test_out_of_memory(cli: Cli, tasks: Tasks) -> None:
+    limits = {"resources": {"limits": {"memory": "32Mi"}}}
+    done = cli("run", tasks("hog", str(64 * MIB), template=limits))
+    failed(done, 137, "told was killed: out of memory, limit 32 MiB", "try --memory 64Mi")
+
+
+def test_a_pod_that_somebody_deletes(cli: Cli, tasks: Tasks, there: Space) -> None:
+    with cli.started("run", tasks("sleep", "60")) as process:
+        name = there.runs()["metadata"]["name"]
+        there.kubectl("delete", "pod", name, "-n", there.name, "--grace-period=1")
+        assert process.wait(60) != 0
+        assert process.stderr is not None
+        told = process.stderr.read().decode()
+    assert "removed" in told or "deleted" in told
+    (run,) = cli.recorded()
+    assert run["state"] in ("lost", "failed")
+
+
+def test_ctrl_c(cli: Cli, tasks: Tasks, there: Space) -> None:
+    with cli.started("run", tasks("sleep", "60")) as process:
+        lines_until(process.stderr, b": running")
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 130
+    assert there.pods() == []
+    assert cli.recorded()[0]["state"] == "cancelled"
+
+
+def test_what_a_killed_process_left_is_swept_wherever_it_is(
+    cli: Cli, tasks: Tasks, test_id: str
+) -> None:
+    with space(f"{test_id}-b") as other:
+        config = {"type": "k8s", "namespace": other.name}
+        with cli.started("run", tasks("sleep", "600", config=config)) as process:
+            lines_until(process.stderr, b": running")
+            process.kill()
+            process.wait(30)
+        assert len(other.pods()) == 1
+        done = cli("rm", "--all")
+        assert done.returncode == 0, done.stderr
+        assert other.pods() == []
+        assert cli.recorded()[0]["state"] == "lost"
+
+
+def test_what_a_cluster_can_not_tell_is_said(cli: Cli, tasks: Tasks, tmp_path: Path) -> None:
+    for name, size in (("s", 1), ("l", 2)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a").write_bytes(bytes(size))
+    task = tasks("exit", "0", inputs={"x": tmp_path / "s"})
+    directories = [str(tmp_path / "s"), str(tmp_path / "l")]
+    failed(cli("profile", task, "--inputs", *directories), 69, "profile it with Docker or Podman")
+    measured = cli.json("run", "-q", "--monitor", task)["measurement"]
+    assert measured["suggestions"] == []
+    assert "every 15 seconds or so" in measured["notes"][0]
+
+
+def test_a_folder_has_to_be_built_elsewhere(cli: Cli, tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "processing-container.json").write_text("{}")
+    (folder / "Dockerfile").write_text("FROM scratch\n")
+    failed(cli("run", str(folder)), 69, "build")
+
+
+# Images.
+
+
+def test_a_template_is_read_out_of_the_image(
+    cli: Cli, tasks: Tasks, images: Images, there: Space, tmp_path: Path
+) -> None:
+    one = {"identifier": "say", "command": ["/probe", "echo", "hello"]}
+    image = images.container(one)
+    done = cli("run", image, "--template", "say", "-q", "--watch")
+    assert done.stdout == b"hello\n", done.stderr
+    assert there.pods() == []
+    kept = [path.name for path in (cli.state / "containers").iterdir()]
+    assert kept == [images.id().removeprefix("sha256:")], "by digest, never by tag"
+    known = cli.json("inspect", cli.recorded()[0]["run"])
+    assert images.id().removeprefix("sha256:") in known["image_digest"]
+    images.container({**one, "command": ["/probe", "echo", "moved"]})
+    done = cli("run", image, "--template", "say", "-q", "--watch")
+    assert done.stdout == b"moved\n", done.stderr
+    failed(cli("run", image, "--template", "sing"), 2, "has no template 'sing'", "it has: 'say'")
