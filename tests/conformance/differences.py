@@ -21,10 +21,8 @@ OF_CLUSTERS = {
     "runs: a mount is what files are for",
     "no process ids": "a container's processes are a node's, which isn't ours",
     "asked before it is killed": "a cluster always sends SIGTERM before SIGKILL",
-    "whole seconds": "a cluster tells times in whole seconds",
-    "numbers for users": "a cluster takes users by their number",
+    "told late": "a node looks at what its containers use every ten seconds or so",
     "nodes may come": "what no node has now, one that is added may have: it is waited for",
-    "no devices": "a cluster hands out devices by plugins only",
     "no limit of processes": "how many processes a pod may have is for its node to say",
     "no images": "a cluster keeps no images: it has them from registries, and tells only which",
     "networks are policies": "a cluster has one network; names on it are its DNS's, and who "

@@ -151,6 +151,14 @@ def pods(namespace: str, selector: str = "") -> list[Json]:
     return items
 
 
+def pod(host: str, name: str) -> Json:
+    """One pod of an engine's namespace."""
+    status, found = call("GET", f"{_KINDS['pods'].format(namespace_of(host))}/{name}")
+    assert status == 200, found
+    assert isinstance(found, dict)
+    return found
+
+
 def leftovers(host: str, labels: Mapping[str, set[str]], names: set[str]) -> list[tuple[str, str]]:
     """What a namespace holds that carries one of these labels, or a name that begins so.
 

@@ -20,7 +20,7 @@ from lading.engine.kubernetes.images import Images, no_images
 from lading.engine.kubernetes.labels import ID_LABEL, object_name, selector
 from lading.engine.kubernetes.life import Life, described
 from lading.engine.kubernetes.mounts import Placed, Rules, place, recall
-from lading.engine.kubernetes.networks import WARNING, Networks
+from lading.engine.kubernetes.networks import WARNINGS, Networks
 from lading.engine.kubernetes.pod import refuse
 from lading.engine.kubernetes.pods import Pods
 from lading.engine.kubernetes.room import room
@@ -133,7 +133,7 @@ class KubernetesEngine:
                 memory=there.memory,
                 rootless=False,
                 local=False,
-                warnings=(WARNING,),
+                warnings=WARNINGS,
                 shared=self._rules.shared,
                 helper=self.options.cluster_helper,
             )

@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING
 from lading.engine.kubernetes.api import NODES, Api
 from lading.engine.kubernetes.errors import Call
 from lading.engine.kubernetes.mounts import Placed
+from lading.engine.kubernetes.pod import amounts
 from lading.engine.reference import Reference, is_image_id, parse
-from lading.engine.spec import ContainerSpec, Exit, ImageInfo, PullStatus
+from lading.engine.spec import ContainerSpec, Exit, ImageInfo, Limits, PullStatus
 from lading.errors import EngineDenied, EngineError, ImageFileNotFound, NotSupported
 
 if TYPE_CHECKING:
@@ -37,6 +38,8 @@ _READ = (
 _TOOLS = "/lading-tools"
 _NO_PROGRAM = (126, 127, 128)
 _DIGEST = re.compile(r"(?:(?P<name>[^@]+)@)?(?P<digest>sha256:[0-9a-f]{64})")
+_SMALL = Limits(cpus=0.5, memory=64 << 20)
+"""What such pods may use: a namespace with a quota takes none that does not say."""
 _LARGEST_KEPT = 1 << 20
 _MOST_KEPT = 64
 
@@ -154,7 +157,10 @@ class Images:
                 progress(PullStatus(words))
 
         spec = ContainerSpec(
-            ref, command=_NEVER, placement=replace(engine.placement, pull_policy=policy)
+            ref,
+            command=_NEVER,
+            limits=_SMALL,
+            placement=replace(engine.placement, pull_policy=policy),
         )
         container = await engine.create(spec)
         try:
@@ -212,6 +218,7 @@ class Images:
             image,
             command=(*shell, "-c", _READ.format(tools), "sh", target),
             labels=labels,
+            limits=_SMALL,
             user=user,
         )
         placed = None if own else _tools(engine.options.cluster_helper)
@@ -233,6 +240,7 @@ def _tools(helper: str) -> Placed:
         "image": helper,
         "imagePullPolicy": "IfNotPresent",
         "command": ["busybox", "cp", "/proc/self/exe", f"{_TOOLS}/busybox"],
+        "resources": {"limits": amounts(_SMALL)},
         "volumeMounts": [mount],
     }
     return Placed(({"name": "lading-tools", "emptyDir": {}},), (mount,), (taking,))

@@ -24,12 +24,13 @@ from lading.engine.kubernetes.state import exit_of, identity
 from lading.engine.spec import Network, NetworkInfo, NetworkSpec
 from lading.errors import EngineError, NetworkNotFound
 
-__all__ = ["NONE_POLICY", "WARNING", "Networks", "policy"]
+__all__ = ["NONE_POLICY", "WARNINGS", "Networks", "policy"]
 
 NONE_POLICY = "lading-none"
 """The policy of a namespace that cuts off what runs on ``Network.NONE``."""
-WARNING = (
-    "networks are policies here, which bind only where the cluster's network plugin enforces them"
+WARNINGS = (
+    "networks are policies here, which bind only where the cluster's network plugin enforces them",
+    "how many processes a container may have is for its node to say, not for its limits",
 )
 _INTERNAL = "lading.internal"
 
@@ -39,19 +40,21 @@ Json = dict[str, Any]
 def policy(spec: NetworkSpec) -> Json:
     """Write the body that creates a network.
 
-    An internal one has no way out but to itself, an isolated one not even that; from outside both
-    can be reached, an isolated one not by what is on a network of ours.
+    What is on it is reached from what is on it, unless that is isolated, and from what is on none
+    of our networks; if it is internal, it reaches nothing else itself.
     """
     name = object_name(spec.name)
     labels, annotations = metadata(spec.labels)
     members = {"matchLabels": {NETWORK_LABEL: name}}
-    rules: Json = {"podSelector": members, "policyTypes": []}
+    fellows = [] if spec.isolated else [{"podSelector": members}]
+    rules: Json = {
+        "podSelector": members,
+        "policyTypes": ["Ingress"],
+        "ingress": [{"from": [*fellows, _strangers()]}],
+    }
     if spec.internal:
         rules["policyTypes"].append("Egress")
-        rules["egress"] = [] if spec.isolated else [{"to": [{"podSelector": members}]}]
-    if spec.isolated or not spec.internal:
-        rules["policyTypes"].append("Ingress")
-        rules["ingress"] = [{"from": [_strangers()]}] if spec.isolated else [{}]
+        rules["egress"] = [{"to": fellows}] if fellows else []
     kind = {_INTERNAL: "true"} if spec.internal else {}
     return {
         "apiVersion": "networking.k8s.io/v1",

@@ -21,7 +21,7 @@ from lading.engine.kubernetes.mounts import Placed
 from lading.engine.spec import ContainerSpec, Limits, Network, Placement, RegistryLogin
 from lading.errors import NotSupported
 
-__all__ = ["MAIN", "manifest", "owned_by", "pull_secret", "refuse"]
+__all__ = ["MAIN", "amounts", "manifest", "owned_by", "pull_secret", "refuse"]
 
 MAIN = "main"
 """Name of the container that a spec is about, among those that help it."""
@@ -146,21 +146,22 @@ def _literal(text: str) -> str:
 
 
 def _resources(spec: ContainerSpec, placement: Placement) -> Json:
-    limits = {**_amounts(spec.limits), **placement.limits}
+    limits = {**amounts(spec.limits), **placement.limits}
     if spec.gpus is not None:
         limits.setdefault(f"{spec.gpus.driver}.com/gpu", str(len(spec.gpus.devices)))
-    requests = {**_amounts(spec.requests), **placement.requests}
+    requests = {**amounts(spec.requests), **placement.requests}
     both = {"limits": limits, "requests": requests}
     return {key: value for key, value in both.items() if value}
 
 
-def _amounts(limits: Limits) -> dict[str, str]:
-    amounts = {}
+def amounts(limits: Limits) -> dict[str, str]:
+    """Write limits as a cluster has them: thousandths of cores, and bytes."""
+    written = {}
     if limits.cpus is not None:
-        amounts["cpu"] = f"{max(math.ceil(limits.cpus * 1000), 1)}m"
+        written["cpu"] = f"{max(math.ceil(limits.cpus * 1000), 1)}m"
     if limits.memory is not None:
-        amounts["memory"] = str(limits.memory)
-    return amounts
+        written["memory"] = str(limits.memory)
+    return written
 
 
 def _security(spec: ContainerSpec) -> Json:
