@@ -11,10 +11,12 @@ import shutil
 import socket
 import subprocess
 import time
+import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import kubernetes_validate
 import pytest
@@ -25,7 +27,7 @@ from tests.support.deployed import (
     DEPLOY,
     Kubectl,
     Object,
-    account_config,
+    account_files,
     documents,
     kubeconfig,
     kubectl_program,
@@ -155,21 +157,47 @@ def without(role: Object, resource: str, verb: str) -> Object:
     return less
 
 
-async def lives(site: Site, config: Path, state: Path, image: str) -> None:
-    """All that an executor does with the cluster: a life, a crash, and another one after it."""
-    flags = ("--start-timeout", "20", "--drain", "2", "--cpu", "64")
-    address = f"kubernetes:///{site.tasks}"
-    environment = {"KUBECONFIG": str(config)}
-    with contextlib.suppress(AssertionError):  # it is killed
-        async with executor_process(address, state, *flags, env=environment) as executor:
-            await _serves(site, executor, image)
-            executor.process.kill()
+@dataclass(frozen=True)
+class Inside:
+    """Runs executors as a pod of an account would: by its files, and its node's network."""
+
+    site: Site
+    image: str
+    account: Path
+
+    @contextlib.asynccontextmanager
+    async def executor(self, state: Path) -> AsyncIterator[tuple[ExecutorProcess, str]]:
+        name = f"lading-test-{uuid.uuid4().hex[:12]}"
+        server = urlsplit(self.site.kubectl.server())
+        words = (
+            f"docker run --rm --name {name} --network host -e LADING_STATE=/state "
+            f"-v {state}:/state -v {self.account}:/var/run/secrets/kubernetes.io/serviceaccount:ro "
+            f"-e KUBERNETES_SERVICE_HOST={server.hostname} "
+            f"-e KUBERNETES_SERVICE_PORT={server.port} {self.image} lading"
+        )
+        state.mkdir(exist_ok=True)
+        try:
+            async with executor_process(
+                f"kubernetes://in-cluster/{self.site.tasks}",
+                state,
+                *("--start-timeout", "15", "--drain", "2", "--cpu", "64"),
+                program=shlex.split(words),
+            ) as executor:
+                yield executor, name
+        finally:
+            subprocess.run(["docker", "rm", "-f", name], capture_output=True, check=False)
+
+    async def lives(self, state: Path, image: str) -> None:
+        """All that an executor does with the cluster: a life, a crash, another one after it."""
+        async with self.executor(state) as (executor, name):
+            await _serves(self.site, executor, image)
+            subprocess.run(["docker", "kill", name], capture_output=True, check=True)
             await executor.process.wait()
-    (left,) = site.pods()
-    async with executor_process(address, state, *flags, env=environment) as executor:
-        assert left["metadata"]["name"] in "\n".join(executor.log)
-        await _serves(site, executor, image)
-    assert site.pods() == []
+        (left,) = self.site.pods()
+        async with self.executor(state) as (executor, _):
+            assert f"removed {left['metadata']['name']}" in "\n".join(executor.log)
+            await _serves(self.site, executor, image)
+        assert self.site.pods() == []
 
 
 async def _serves(site: Site, executor: ExecutorProcess, image: str) -> None:
@@ -191,7 +219,7 @@ def clear(site: Site) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(400)
 async def test_the_role_is_enough_and_no_verb_can_be_spared(
-    site: Site, tmp_path: Path, docker_host: str
+    site: Site, tmp_path: Path, docker_host: str, executor_image: str
 ) -> None:
     image = ensure_probe(docker_host)
     objects = [item for _, item in documents(BASE)]
@@ -199,13 +227,14 @@ async def test_the_role_is_enough_and_no_verb_can_be_spared(
     applied = site.moved([item for item in objects if item["kind"] not in others])
     site.kubectl.apply(applied)
     token = until("a token", lambda: site.kubectl.token(site.name, "lading-executor"))
-    config = account_config(tmp_path / "kubeconfig", site.kubectl.config, token)
-    await lives(site, config, tmp_path / "enough", image)
+    account = account_files(tmp_path / "account", site.kubectl, token, site.name)
+    inside = Inside(site, executor_image, account)
+    await inside.lives(tmp_path / "enough", image)
     role, spared = role_of(applied), []
     for resource, verb in verbs_of(role):
         site.kubectl.apply([without(role, resource, verb)])
         try:
-            await lives(site, config, tmp_path / f"{resource}-{verb}".replace("/", "-"), image)
+            await inside.lives(tmp_path / f"{resource}-{verb}".replace("/", "-"), image)
         except Exception:  # whatever breaks: it was needed
             pass
         else:
@@ -213,6 +242,7 @@ async def test_the_role_is_enough_and_no_verb_can_be_spared(
         site.kubectl.apply([role])
         clear(site)
     assert spared == []
+    await inside.lives(tmp_path / "still", image)  # it was the verbs that were missing
 
 
 @pytest.fixture

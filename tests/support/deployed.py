@@ -66,6 +66,20 @@ class Kubectl:
     def apply(self, objects: list[Object]) -> None:
         self("apply", "-f", "-", stdin=yaml.safe_dump_all(objects))
 
+    def _cluster(self) -> Any:
+        view = json.loads(self("config", "view", "--minify", "--raw", "--flatten", "-o", "json"))
+        (found,) = view["clusters"]
+        return found["cluster"]
+
+    def server(self) -> str:
+        """The API server's address."""
+        address: str = self._cluster()["server"]
+        return address
+
+    def authority(self) -> bytes:
+        """Who signed its certificate, in PEM."""
+        return base64.b64decode(self._cluster()["certificate-authority-data"])
+
     def token(self, namespace: str, account: str) -> str:
         """Have a token of an account: made by itself until Kubernetes 1.23, asked for since."""
         asked = self("create", "token", account, "-n", namespace, check=False).strip()
@@ -116,17 +130,13 @@ def moved(objects: list[Object], names: Mapping[str, str]) -> list[Object]:
     return result
 
 
-def account_config(path: Path, admin: Path, token: str) -> Path:
-    """Write a kubeconfig of the same cluster with an account's token."""
-    config = yaml.safe_load(admin.read_text("utf-8"))
-    config["users"] = [{"name": "account", "user": {"token": token}}]
-    name = config["current-context"]
-    (context,) = [item for item in config["contexts"] if item["name"] == name]
-    context["context"] = {"cluster": context["context"]["cluster"], "user": "account"}
-    config["contexts"] = [context]
-    path.write_text(yaml.safe_dump(config), "utf-8")
-    path.chmod(0o600)
-    return path
+def account_files(folder: Path, kubectl: Kubectl, token: str, namespace: str) -> Path:
+    """Write what a pod of an account has of it."""
+    folder.mkdir()
+    (folder / "token").write_text(token, "utf-8")
+    (folder / "namespace").write_text(namespace, "utf-8")
+    (folder / "ca.crt").write_bytes(kubectl.authority())
+    return folder
 
 
 @dataclass(frozen=True)
