@@ -22,6 +22,7 @@ from task_api.processing_container.task_models import Task, TaskRun
 from task_api.runners.base import BaseRunner
 from task_api.runners.KubernetesRunner import KubernetesRunner, PodPhase
 
+pytestmark = pytest.mark.kubernetes
 MIB = 1 << 20
 PREFIX = "INFO:task_api.runners.KubernetesRunner.KubernetesRunner:"
 LOGGER = "task_api.runners.KubernetesRunner.KubernetesRunner"

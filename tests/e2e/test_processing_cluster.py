@@ -15,6 +15,7 @@ from tests.support.command_line import Cli, failed, lines_until
 from tests.support.processing import Images, Tasks
 from tests.support.spaces import Space, space
 
+pytestmark = pytest.mark.kubernetes
 MIB = 1 << 20
 IMPATIENT = ("--cluster-patience", "5")
 
