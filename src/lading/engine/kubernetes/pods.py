@@ -12,6 +12,7 @@ from lading.engine.kubernetes.api import PODS, SECRETS, Api
 from lading.engine.kubernetes.labels import CLIENT_LABEL, ID_LABEL
 from lading.engine.kubernetes.life import Life
 from lading.engine.kubernetes.pod import manifest, owned_by, pull_secret
+from lading.engine.kubernetes.state import anything_runs
 from lading.engine.kubernetes.watch import PodWatch, Sightings
 from lading.engine.spec import Exit
 from lading.errors import ContainerNotFound, EngineUnreachable, NameTaken
@@ -284,6 +285,8 @@ class Pods:
 
     async def _ended_on_its_node(self, life: Life, sightings: Sightings) -> bool:
         """End one that runs, and wait for its node to say so; False if it is gone by then."""
+        if life.pod is not None and not anything_runs(life.pod):
+            return True  # nor will: its image can't be had, or no node takes it
         if not await self.delete(life, _AT_ONCE):
             return False
         with contextlib.suppress(TimeoutError):  # its node is away: it is forgotten all the same

@@ -17,6 +17,7 @@ from lading.engine.spec import ContainerInfo, Exit, Limits, Network, State
 from lading.units import quantity
 
 __all__ = [
+    "anything_runs",
     "container_info",
     "exit_of",
     "identity",
@@ -121,6 +122,14 @@ def never_began(pod: Pod) -> tuple[str, str] | None:
 def runs(pod: Pod) -> bool:
     """Whether its program runs."""
     return "running" in _state(pod)
+
+
+def anything_runs(pod: Pod) -> bool:
+    """Whether any container of it runs, those that help it, too."""
+    status = pod.get("status") or {}
+    listed = [*(status.get("initContainerStatuses") or ())]
+    listed += status.get("containerStatuses") or ()
+    return any("running" in (item.get("state") or {}) for item in listed)
 
 
 def init_runs(pod: Pod, name: str) -> bool:

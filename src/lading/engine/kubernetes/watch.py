@@ -199,14 +199,15 @@ class PodWatch:
                 await self._watch()
                 refusals, self._heard = 0, loop.time()
             except EngineError as error:
-                refusals += 1
                 if error.status == _GONE:
                     self._listed = ""
                 elif isinstance(error, EngineUnreachable) or error.status == 500:
                     if loop.time() - self._heard > self._patience:
                         raise self._away(error) from error
-                elif refusals == _REFUSALS:
-                    raise
+                else:
+                    refusals += 1
+                    if refusals == _REFUSALS:
+                        raise
             pause = _PAUSE if self._heard > began + 1 else min(2 * pause, _LONGEST_PAUSE)
             # Several clients that lost the same server don't come back at the same moment.
             await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311 - no secret
