@@ -69,7 +69,7 @@ Every message says what happened, to which thing and why; :attr:`LadingError.fix
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 __all__ = [
     "AppError",
@@ -262,10 +262,17 @@ class NameTaken(EngineError):
 
 
 class ContainerNotFound(EngineError):
-    """The engine knows no such container (any more)."""
+    """The engine knows no such container (any more).
+
+    Attributes
+    ----------
+    end : lading.engine.Exit or None
+        How it ended, where the engine still told that.
+    """
 
     exit_code = 66
     http_status = 404
+    end: Any = None
 
 
 class NetworkNotFound(EngineError):

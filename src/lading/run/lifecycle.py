@@ -256,6 +256,8 @@ class Running:
             try:
                 return await self.container.wait()
             except ContainerNotFound as error:
+                if error.end is not None and self.stopped:
+                    return error.end  # type: ignore[no-any-return]
                 raise ContainerLost(
                     f"{self.task}: its container {self.container.name} was removed while it ran",
                     logs=self.tail.tail(),

@@ -169,13 +169,18 @@ class KubernetesContainer:
         return life.end
 
     async def _until_ended(self, sightings: Sightings) -> None:
-        life = self._life
+        life, leaving = self._life, False
         while life.end is None:
             sight = await sightings.next()
             pod = sight.pod
-            if (sight.gone or is_leaving(pod)) and not life.stopped and exit_of(pod) is None:
-                raise self._removed()
-            if life.removed:
+            leaving = leaving or (is_leaving(pod) and exit_of(pod) is None)
+            if life.removed or (leaving and not life.stopped):
+                # By somebody else; its end is worth knowing, and soon known.
+                end = exit_of(pod)
+                if life.removed or end is not None or sight.gone:
+                    raise self._removed(end)
+                continue
+            if sight.gone and not life.stopped and exit_of(pod) is None:
                 raise self._removed()
             life.learn(pod)
             if sight.gone:
@@ -421,8 +426,10 @@ class KubernetesContainer:
                 fix="start it first, or mount a directory",
             )
 
-    def _removed(self) -> ContainerNotFound:
-        return ContainerNotFound(f"container {self.name} was removed meanwhile")
+    def _removed(self, end: Exit | None = None) -> ContainerNotFound:
+        error = ContainerNotFound(f"container {self.name} was removed meanwhile")
+        error.end = end
+        return error
 
 
 async def _result_of(work: asyncio.Future[None]) -> None:
