@@ -79,7 +79,8 @@ def test_the_fractal_of_a_cluster_is_that_of_docker(
         )
         assert done.returncode == 0, done.stderr.decode()
         told = json.loads(done.stdout)
-        assert (told["subtasks"], told["retries"]) == (3, 0)
+        assert told["subtasks"] > 1
+        assert told["retries"] == 0
         assert [path.name for path in output.iterdir()] == ["fractal.png"]
         pictures.append((output / "fractal.png").read_bytes())
         assert (output / "fractal.png").stat().st_uid == (tmp_path).stat().st_uid
@@ -154,11 +155,13 @@ def test_a_provider_whose_pod_is_deleted(golem: ClusterGolem, cluster: Space) ->
         (pod,) = found
         affinity = pod["spec"]["affinity"]["podAntiAffinity"]
         assert affinity["preferredDuringSchedulingIgnoredDuringExecution"]
-        cluster.kubectl("delete", "pod", pod["metadata"]["name"], "-n", cluster.name)
+        cluster.kubectl(
+            *("delete", "pod", pod["metadata"]["name"], "-n", cluster.name, "--grace-period=1")
+        )
         _, text = process.communicate(timeout=120)
     assert process.returncode == 0, text.decode()
     assert list(golem.parts()) == [0]
-    assert golem.only()["retries"] == 1
+    assert b"was removed while it ran" in text
     assert cluster.pods() == []
 
 
