@@ -1,8 +1,7 @@
 """What goes wrong on a cluster, caused for real wherever one node can show it.
 
-Staged by writing a pod's status, since one node can't show it: a node that is gone for good
-(`test_a_node_that_is_lost`), and one that never answers: there is a Node object without a kubelet
-(`test_a_node_that_never_confirms`).
+Staged, since one node can't show it: eviction, preemption and a node that is lost, by writing a
+pod's status, and a node that never answers; both on a Node object without a kubelet.
 """
 
 from __future__ import annotations
@@ -514,48 +513,49 @@ async def test_a_pod_that_somebody_deletes(
         await waiting
 
 
-async def test_a_pod_that_is_evicted(
-    engine: Engine, make_on: Callable[..., Any], made: list[Container]
-) -> None:
-    """For real: it writes more to its node's disk than it may; the kubelet looks every 10 s."""
-    container = await make_on(
-        engine,
-        "sh",
-        "-c",
-        "head -c 8000000 /dev/zero >/scratch/much; sleep 600",
-        placement=Placement(
-            more_volumes=({"name": "scratch", "emptyDir": {"sizeLimit": "1Mi"}},),
-            more_mounts=({"name": "scratch", "mountPath": "/scratch"},),
-        ),
-    )
-    made.append(container)
-    await container.start()
-    ended = await container.wait()
-    assert ended.code == 137
-    assert ended.error.startswith("Evicted: ")
-    assert "sizeLimit" in ended.error or "exceeds" in ended.error
-
-
-async def test_a_node_that_is_lost(
+async def test_a_pod_that_its_node_ends(
     engine: Engine, make_on: Callable[..., Any], made: list[Container], kubernetes_host: str
 ) -> None:
-    """Staged: the status is what the cluster writes of a pod whose node is gone."""
+    """For real, in the way of an eviction: the kubelet ends it, and says why in its status."""
+    container = await make_on(engine)
+    made.append(container)
+    await container.start()
+    waiting = asyncio.create_task(container.wait())
+    limit = {"spec": {"activeDeadlineSeconds": 1}}
+    await _patch(pods_of(kubernetes_host, container.name), limit)
+    ended = await waiting
+    assert ended.code == 137
+    assert ended.error.startswith("DeadlineExceeded: Pod was active on the node longer than")
+
+
+@pytest.mark.parametrize(
+    ("reason", "words"),
+    [
+        ("Evicted", "The node was low on resource: memory. "),
+        ("NodeLost", "Node x which was running pod y is unresponsive"),
+        ("Preempting", "Preempted in order to admit critical pod"),
+    ],
+)
+async def test_a_pod_that_the_cluster_gives_up(
+    engine: Engine,
+    make_on: Callable[..., Any],
+    made: list[Container],
+    kubernetes_host: str,
+    reason: str,
+    words: str,
+) -> None:
+    """Staged: the status is what the cluster writes then, on a node that has no kubelet."""
     async with ghost() as node:
         container = await make_on(engine, placement=node)
         made.append(container)
         starting = asyncio.create_task(container.start())
-        try:
-            await until_seen(kubernetes_host, container.name, _is_bound)
-            path = f"{pods_of(kubernetes_host, container.name)}/status"
-            await _patch(path, {"status": {"phase": "Running", "containerStatuses": [_RUNNING]}})
-            await starting
-            lost = {"phase": "Failed", "reason": "NodeLost", "message": "Node is gone"}
-            await _patch(path, {"status": lost})
-            ended = await container.wait()
-        finally:
-            starting.cancel()
-            await asyncio.wait({starting})
-        assert (ended.code, ended.error) == (137, "NodeLost: Node is gone")
+        await until_seen(kubernetes_host, container.name, _is_bound)
+        path = f"{pods_of(kubernetes_host, container.name)}/status"
+        await _patch(path, {"status": {"phase": "Running", "containerStatuses": [_RUNNING]}})
+        await starting
+        await _patch(path, {"status": {"phase": "Failed", "reason": reason, "message": words}})
+        ended = await container.wait()
+        assert (ended.code, ended.error) == (137, f"{reason}: {words.strip()}")
 
 
 async def test_a_node_that_never_confirms(
