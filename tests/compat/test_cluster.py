@@ -23,13 +23,14 @@ from task_api.runners.base import BaseRunner
 from task_api.runners.KubernetesRunner import KubernetesRunner, PodPhase
 
 pytestmark = pytest.mark.kubernetes
+pytestmark = pytest.mark.kubernetes
 MIB = 1 << 20
 PREFIX = "INFO:task_api.runners.KubernetesRunner.KubernetesRunner:"
 LOGGER = "task_api.runners.KubernetesRunner.KubernetesRunner"
 
 
 @pytest.fixture
-def there(test_id: str) -> Iterator[Space]:
+def there(kubernetes_host: str, test_id: str) -> Iterator[Space]:  # finds it
     with space(test_id) as made:
         yield made
 
