@@ -23,6 +23,7 @@ __all__ = ["airflow_figure"]
 _DAG = """
 import json
 from airflow.models import DAG
+from airflow.providers.standard.operators.empty import EmptyOperator
 from lading.airflow import ProcessingContainerOperator
 
 with DAG("bench"):
@@ -33,6 +34,7 @@ with DAG("bench"):
         if before:
             before >> task
         before = task
+        before >> EmptyOperator(task_id=f"empty{{number}}")
 """
 
 
@@ -50,18 +52,21 @@ def airflow_figure(setting: Setting) -> Iterator[Figure]:
         setting.say(f"operator: Airflow {version}")
         place = environment(version, build_wheels(Path(folder)))
         rounds, tasks = setting.rounds(5, 2), setting.rounds(6, 4)
-        mine: dict[str, list[float]] = {"False": [], "True": []}
+        mine: dict[str, list[float]] = {"False": [], "True": [], "empty": []}
         other: list[float] = []
         for number in range(rounds):
-            for deferrable in mine:
+            for deferrable in ("False", "True"):
                 home = Path(folder, f"{number}-{deferrable}")
                 flow = Airflow.make(version, place, home, setting.engine)
                 flow = replace(flow, more={"AIRFLOW__OPERATORS__DEFAULT_DEFERRABLE": deferrable})
-                mine[deferrable] += _tasks(flow, setting.image, tasks)
+                times, empty = _tasks(flow, setting.image, tasks)
+                mine[deferrable] += times
+                mine["empty"] += empty
             other += _runs(place, Path(folder), setting, tasks)
     parts = {
         "a task of a DAG, median, ms": statistics.median(mine["False"]) * 1000,
         "the same, deferred and resumed, median, ms": statistics.median(mine["True"]) * 1000,
+        "an empty task of it, median, ms": statistics.median(mine["empty"]) * 1000,
         "lading run --watch, median, ms": statistics.median(other) * 1000,
     }
     value = statistics.median(mine["False"]) / statistics.median(other)
@@ -72,8 +77,8 @@ def _template() -> dict[str, object]:
     return {"identifier": "bench", "command": ["/probe", "echo", "hello"]}
 
 
-def _tasks(flow: Airflow, image: str, tasks: int) -> list[float]:
-    """Seconds that each task of a DAG took."""
+def _tasks(flow: Airflow, image: str, tasks: int) -> tuple[list[float], list[float]]:
+    """Seconds that each task of a DAG took, and each that does nothing."""
     text = _DAG.format(tasks=tasks, image=image, template=json.dumps(_template()))
     (flow.dags / "bench.py").write_text(text)
     states, told = flow.test("bench")
@@ -81,9 +86,11 @@ def _tasks(flow: Airflow, image: str, tasks: int) -> list[float]:
         raise subprocess.SubprocessError(f"{states}: {told[-2000:]}")
     with contextlib.closing(sqlite3.connect(flow.home / "airflow.db")) as database:
         rows = database.execute(
-            "SELECT (julianday(end_date) - julianday(start_date)) * 86400 FROM task_instance"
-        )
-        return [float(row[0]) for row in rows.fetchall()]
+            "SELECT task_id, (julianday(end_date) - julianday(start_date)) * 86400 "
+            "FROM task_instance"
+        ).fetchall()
+    empty = [float(seconds) for name, seconds in rows if name.startswith("empty")]
+    return [float(seconds) for name, seconds in rows if not name.startswith("empty")], empty
 
 
 def _runs(place: Path, folder: Path, setting: Setting, count: int) -> list[float]:

@@ -77,6 +77,7 @@ PROMISES = {
         Promise("cidnode", "the CID of a file / an IPFS node's time for it", "", 0.3, 0.1),
         Promise("kubernetes", "lading run on a cluster / its own time for the pod", "", 1.2, 1.05),
         Promise("pods", "requests of a cluster's API, a pod of 100 at once", "", 6, 5),
+        Promise("operator", "a task of an Airflow DAG / lading run of the same", "", 2.0, 1.2),
         Promise("driver", "the driver's memory, 10,000 subtasks", "MB", 120, 80),
     )
 }

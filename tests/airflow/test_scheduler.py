@@ -64,6 +64,7 @@ with dag("restarted"):
     task("waits", inline("lines", "3", "6000"), deferrable=True)
 with dag("marked"):
     task("endless", inline("sleep", "600"), deferrable=True)
+    task("holds", inline("sleep", "600"), deferrable=False)
 """
 
 
@@ -149,7 +150,7 @@ def _settings(url: str, port: int) -> dict[str, str]:
         "DATABASE__SQL_ALCHEMY_CONN": url.replace("postgresql:", "postgresql+psycopg2:"),
         "DATABASE__SQL_ALCHEMY_POOL_SIZE": "3",
         "CORE__EXECUTOR": "LocalExecutor",
-        "CORE__PARALLELISM": "4",
+        "CORE__PARALLELISM": "6",
         "CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
         "CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{port}/execution/",
         "CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
@@ -173,6 +174,7 @@ def test_kills_and_restarts(scheduler: Scheduler, kubernetes: str) -> None:
         triggerer = parts.enter_context(flow.started("triggerer"))
         _until(lambda: scheduler.states("chain").get("second") == "success", scheduler)
         _until(lambda: scheduler.states("marked").get("endless") == "deferred", scheduler)
+        _until(lambda: len(scheduler.containers("marked")) == 2, scheduler)
         _until(lambda: "line 1" in scheduler.logs("restarted"), scheduler)
 
         # A worker is killed: its container goes on, until the retry comes.
@@ -197,8 +199,10 @@ def test_kills_and_restarts(scheduler: Scheduler, kubernetes: str) -> None:
             _until(lambda: scheduler.states("killed_pod").get("slow") == "success", scheduler)
             assert pod not in _running(kubernetes)
 
-        # Somebody marks a deferred task.
+        # Somebody marks tasks, one that waits in the triggerer and one in a worker.
+        assert len(scheduler.containers("marked")) == 2
         scheduler.mark_failed("marked", "endless")
+        scheduler.mark_failed("marked", "holds")
         _until(lambda: not scheduler.containers("marked"), scheduler)
     assert "from the first" in scheduler.logs("chain")
     assert flow.left(flow.engine) == []

@@ -157,7 +157,7 @@ class ProcessingContainerOperator(BaseOperator):
         AirflowException
             It failed, did not end in its time, or can't be run.
         """
-        from lading.airflow.work import begin, follow, stop  # noqa: PLC0415
+        from lading.airflow.work import begin, follow  # noqa: PLC0415
 
         try:
             order = self._order(context)
@@ -169,17 +169,17 @@ class ProcessingContainerOperator(BaseOperator):
         finally:
             self._beginning = False
         if self._killed:
-            blocking(lambda: stop(handle))
+            self._end(handle)
             raise AirflowException(f"task {self.task_id} was ended while it started")
         if self.deferrable:
             self._wait_elsewhere(handle)
         try:
             ended = blocking(lambda: follow(handle, self._tell))
         except LadingError as error:
-            blocking(lambda: stop(handle))
+            self._end(handle)
             raise AirflowException(str(error)) from None
         except BaseException:  # a time-out, a signal
-            blocking(lambda: stop(handle))
+            self._end(handle)
             raise
         return self._judged(ended, handle)
 
@@ -197,12 +197,9 @@ class ProcessingContainerOperator(BaseOperator):
 
     def on_kill(self) -> None:
         """End the container, and see that nothing is left of it."""
-        from lading.airflow.work import stop  # noqa: PLC0415
-
         self._killed = True
-        handle = self._handle
-        if handle is not None:
-            blocking(lambda: stop(handle))
+        if self._handle is not None:
+            self._end(self._handle)
         elif self._beginning:  # breaks off the waiting, which removes what was begun
             raise AirflowException(f"task {self.task_id} was ended while it started")
 
@@ -231,12 +228,25 @@ class ProcessingContainerOperator(BaseOperator):
             raise AirflowException(ended.why or f"exit code {ended.code}")
         return handle.task_run
 
+    def _end(self, handle: Handle) -> None:
+        """End what runs; where that can't be, the next try does it."""
+        from lading.airflow.work import stop  # noqa: PLC0415
+
+        try:
+            blocking(lambda: stop(handle))
+        except LadingError as error:
+            self.log.warning("container %s could not be ended: %s", handle.container, error)
+
     def _end_all(self, context: Any) -> None:
+        """End whatever runs of this task; where that can't be, the next try does it."""
         from lading.airflow.work import clear_all  # noqa: PLC0415
 
-        given = Given.of(_conf_of(context), self.task_id)
         identity = _identity(context, self.task_id)
-        blocking(lambda: clear_all(self.engine, given.namespace, identity))
+        try:
+            given = Given.of(_conf_of(context), self.task_id)
+            blocking(lambda: clear_all(self.engine, given.namespace, identity))
+        except LadingError as error:
+            self.log.warning("its container could not be ended: %s", error)
 
     def _tell(self, line: str) -> None:
         self.log.info("%s", line)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
@@ -56,7 +57,8 @@ class ContainerTrigger(BaseTrigger):
             raise
         except LadingError as error:
             ended = Ended(LadingError.exit_code, why=str(error))
-            await stop(handle)
+            with contextlib.suppress(LadingError):  # the next try ends it
+                await stop(handle)
         yield TriggerEvent({"handle": self.handle, "ended": ended.as_json()})
 
     async def on_kill(self) -> None:

@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 __all__ = ["begin", "clear", "follow", "stop"]
 
 TYPE_LABEL, TYPE = "kaapana.ai/type", "processing-container"
+_PATIENCE, _PAUSE = 60.0, 1.0
+"""Seconds that a cluster may be away when somebody begins to wait, and between two looks."""
 _LAST_LINES = 10.0
 """Seconds that the end of a log may take to come after the end of its container."""
 
@@ -204,12 +206,22 @@ async def _engine(wanted: str, namespace: str) -> AsyncIterator[tuple[Engine, En
 
 @contextlib.asynccontextmanager
 async def _engine_of(handle: Handle) -> AsyncIterator[Engine | None]:
-    """Open the engine on which something runs; None where it is away for now."""
-    try:
-        engine = await open_engine(EngineOptions(**handle.engine))
-    except EngineUnreachable:
-        yield None
-        return
+    """Open the engine on which something runs; None where it is away.
+
+    What a keeper watches needs none to be waited for; a cluster is given a minute to answer.
+    """
+    patience = 0.0 if handle.mode == "docker" else _PATIENCE
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            engine = await open_engine(EngineOptions(**handle.engine))
+        except EngineUnreachable:
+            if time.monotonic() >= deadline:
+                yield None
+                return
+            await asyncio.sleep(_PAUSE)
+        else:
+            break
     async with engine:
         yield engine
 
