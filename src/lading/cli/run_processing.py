@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from lading.cli import failures, loop, printing
 from lading.cli.images import build, fetch, sweep_quietly
-from lading.cli.run_options import Order, ProcessingOptions, RunOptions, pairs
+from lading.cli.run_options import Order, ProcessingOptions, Pull, RunOptions, pairs
 from lading.contracts.processing.instances import (
     Changes,
     find_instance,
@@ -179,7 +179,7 @@ class _Single:
             engine,
             self._task,
             self._changes,
-            fetch=lambda name: image_of(near, name, self._options, self._folder),
+            fetch=lambda name: self._image(near, name),
             state=state,
             labels=owner.labels(),
         )
@@ -211,6 +211,16 @@ class _Single:
             self.measurement = await asyncio.to_thread(measure, outcome)
             write_down(self.measurement, records, outcome.run_id)
         return outcome
+
+    async def _image(self, engine: Engine, name: str) -> ImageInfo:
+        inline = not isinstance(self._task.taskTemplate, str)
+        if inline and self._options.pull is Pull.MISSING and (await engine.info()).cluster:
+            from lading.run.images import by_name  # noqa: PLC0415
+
+            # Nothing is read from it. To ask which one it is would take a pod, which is what a run
+            # takes; and that tells it, too.
+            return by_name(name)
+        return await image_of(engine, name, self._options, self._folder)
 
 
 def placed(engine: Engine, task: Task) -> Engine:
@@ -394,8 +404,8 @@ def as_object(outcome: Outcome, measurement: Measurement | None = None) -> dict[
         "task": planned.instance.name,
         "template": planned.instance.identifier,
         "image": planned.instance.image,
-        "image_id": planned.image.id,
-        "image_digest": planned.digest,
+        "image_id": planned.image.id or outcome.ran,
+        "image_digest": outcome.ran or planned.digest,
         "container": outcome.container,
         "container_id": outcome.container_id,
         "exit_code": outcome.exit.code,

@@ -55,6 +55,8 @@ class Outcome:
         Why it failed, if it did.
     notes : tuple of str
         What its user should know.
+    ran : str
+        The digest of the image that ran, as far as it is known.
     """
 
     plan: Plan
@@ -65,6 +67,7 @@ class Outcome:
     channels: list[dict[str, Any]]
     error: LadingError | None = None
     notes: tuple[str, ...] = ()
+    ran: str = ""
 
     @property
     def run_id(self) -> str:
@@ -339,6 +342,7 @@ class _Work:
             channels=self._channels,
             error=self._error,
             notes=tuple(self._notes),
+            ran=self._ran,
         )
 
     def _with_volumes(self, here: list[dict[str, Any]]) -> list[dict[str, Any]]:
