@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
+import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.images.build import ensure_probe
+from tests.support import engines
 from tests.support.command_line import Cli, failed, lines_until
+from tests.support.printed import ROOT
 from tests.support.processing import Images, Tasks
 from tests.support.spaces import Space, space
 
@@ -147,6 +152,27 @@ def test_a_claim_as_input_and_output(cli: Cli, tasks: Tasks, there: Space, tmp_p
     run = cli.recorded()[0]["run"]
     shown = cli("inspect", run).stdout.decode()
     assert "persistentVolumeClaim data/in, at /in/x" in shown
+
+
+@pytest.mark.parametrize("how", ["node", "claim", "copy"])
+def test_directories_of_this_machine(
+    cli: Cli, tasks: Tasks, there: Space, tmp_path: Path, how: str
+) -> None:
+    """Copied, on the node under the same path, or on a volume that this machine has, too."""
+    (tmp_path / "data/in").mkdir(parents=True)
+    (tmp_path / "data/in/a").write_bytes(b"x" * 10 * MIB)
+    there.claim("data", tmp_path / "data")
+    way = {"claim": f"{tmp_path}/data=pvc:data"}.get(how, how)
+    rule = {"scale_factor": 10, "type": "limit", "mode": "sum"}
+    template = {"inputs": [{"name": "x", "mounted_path": "/in/x", "scale_rule": rule}]}
+    at = {"inputs": {"x": tmp_path / "data/in"}, "outputs": {"y": tmp_path / "data/new/out"}}
+    task = tasks("write", "/out/y/b", "made", template=template, **at)
+    known = cli.json("run", "-q", "--cluster-files", way, task)
+    made = tmp_path / "data/new/out/b"
+    assert (made.read_text(), made.stat().st_uid) == ("made", os.geteuid())
+    assert known["memory_limit"] == 110 * MIB
+    assert channel(known, "input")["bytes"] == 10 * MIB
+    assert (channel(known, "output")["files"], channel(known, "output")["bytes"]) == (1, 4)
 
 
 def test_a_claim_that_is_not_there(cli: Cli, tasks: Tasks) -> None:
@@ -420,3 +446,35 @@ def test_a_template_is_read_out_of_the_image(
     done = cli("run", image, "--template", "say", "-q", "--watch")
     assert done.stdout == b"moved\n", done.stderr
     failed(cli("run", image, "--template", "sing"), 2, "has no template 'sing'", "it has: 'say'")
+
+
+# The examples.
+
+
+@pytest.mark.timeout(400)  # where the base image has to be made first
+def test_the_examples_run_on_a_cluster_by_one_option(
+    on_docker: Cli, there: Space, tmp_path: Path
+) -> None:
+    """Built with Docker; made and measured there, and on the cluster: the same report."""
+    if engines.call(on_docker.engine, "GET", "/images/python:3.11-slim/json")[0] != 200:
+        subprocess.run([ROOT / "scripts/base-image", "python:3.11-slim"], check=True)
+    reports = {}
+    for name, options in (("docker", ()), ("cluster", ("--engine", there.engine))):
+        folder = tmp_path / name
+        shutil.copytree(ROOT / "examples/processing", folder)
+        cli = replace(on_docker, folder=folder)
+        for built in ("make-signals", "measure-signals"):
+            done = cli("build", built, "--quiet")
+            assert done.returncode == 0, done.stderr
+        for file in ("make.json", "measure.json"):
+            done = cli("run", file, *options)
+            assert done.returncode == 0, done.stderr
+        report = folder / "data/report"
+        reports[name] = {path.name: path.read_bytes() for path in report.iterdir()}
+        shutil.rmtree(folder / "data")
+        maps = ("--map", "make:signals=measure:signals", "--map", "make:labels=measure:labels")
+        done = cli("run", "make.json", "measure.json", *maps, *options)
+        assert done.returncode == 0, done.stderr
+        chained = {path.name: path.read_bytes() for path in report.iterdir()}
+        assert chained == reports[name]
+    assert reports["cluster"] == reports["docker"] != {}
