@@ -152,6 +152,14 @@ async def test_much_output_comes_whole_and_in_order(make: Make) -> None:
     assert (await output(container, follow=True))[0] == expected
 
 
+async def test_a_line_longer_than_any_buffer(make: Make, tmp_path: Path) -> None:
+    content = (b"0123456789abcdef" * 8192 + b"\n") * 2 + b"x" * 40_000 + b"\n"
+    (tmp_path / "line").write_bytes(content)
+    container = await make("cat", "/line", mounts=(Mount(str(tmp_path / "line"), "/line"),))
+    assert await output(container, follow=True) == (content, b"")
+    assert await output(container) == (content, b"")
+
+
 async def test_removal_ends_a_follow(make: Make) -> None:
     container = await make("serve")
     logs = container.logs(follow=True)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from lading.engine.kubernetes.api import PODS, Api
 from lading.engine.kubernetes.errors import Call
@@ -21,7 +22,10 @@ from lading.errors import EngineUnreachable
 __all__ = ["LogReader", "follow", "read"]
 
 _TIME = re.compile(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d) ")
+_PARTS = re.compile(rb"(.{19})(?:\.(\d+))?(Z|[+-]\d\d:\d\d)")
 _LONGEST_TIME = 36
+_PART = 16384
+"""Bytes in which runtimes hand over a long line; some nodes put a time before each part."""
 _MOST_CUTS = 5
 """Cuts one after the other with nothing between; each connection is tried for a while by itself."""
 
@@ -42,7 +46,7 @@ class LogReader:
         self._begin()
 
     def _begin(self) -> None:
-        self._at_start = True
+        self._left = 0
         self._held = b""
         self._time = b""
         self._of_time = 0
@@ -52,35 +56,37 @@ class LogReader:
         self._begin()
         if not self._seen.time:
             return None
-        return self._seen.time.partition(b".")[0].decode().removesuffix("Z") + "Z"
+        second, _, zone = _parts(self._seen.time)
+        return (second + zone).decode()
 
-    def feed(self, data: bytes) -> Iterator[bytes]:
-        """Yield what is new in a piece of the log, without times."""
+    def feed(self, data: bytes, *, end: bool = False) -> Iterator[bytes]:
+        """Yield what is new in a piece of the log, without times; `end`: nothing comes after it."""
         data = self._held + data
         self._held = b""
         position = 0
         while position < len(data):
-            if self._at_start:
+            if self._left == 0:
                 found = _TIME.match(data, position)
-                if found is None and len(data) - position < _LONGEST_TIME:
+                if found is None and not end and _may_be_time(data[position:]):
                     self._held = data[position:]
                     return
                 if found is not None:
                     self._took(data[position : found.end() - 1])
                     position = found.end()
-                self._at_start = False
+                self._left = _PART
                 if position == len(data):
                     return
-            end = data.find(b"\n", position) + 1 or len(data)
-            if new := self._new(data[position:end]):
+            line = data.find(b"\n", position) + 1 or len(data)
+            until = min(line, position + self._left)
+            if new := self._new(data[position:until]):
                 yield new
-            self._at_start = data[end - 1 : end] == b"\n"
-            position = end
+            ended = data[until - 1 : until] == b"\n"
+            self._left = 0 if ended else self._left - (until - position)
+            position = until
 
     def rest(self) -> bytes:
-        """Give what was held back, as it might have been the beginning of a time."""
-        held, self._held = self._held, b""
-        return self._new(held)
+        """Give what was held back at the log's end, as it might have been the start of a time."""
+        return b"".join(self.feed(b"", end=True))
 
     def _took(self, time: bytes) -> None:
         if time != self._time:
@@ -90,7 +96,7 @@ class LogReader:
         """Leave out what an earlier connection brought."""
         seen, start = self._seen, self._of_time
         self._of_time += len(text)
-        if self._time < seen.time:  # all have the same form, and the same zone
+        if _moment(self._time) < _moment(seen.time):
             return b""
         if self._time == seen.time:
             text = text[max(seen.bytes - start, 0) :]
@@ -98,6 +104,25 @@ class LogReader:
             return text
         self._seen = _Seen(self._time, self._of_time)
         return text
+
+
+def _may_be_time(text: bytes) -> bool:
+    return len(text) < _LONGEST_TIME and text[:4].isdigit()
+
+
+def _parts(time: bytes) -> tuple[bytes, bytes, bytes]:
+    """Take a time apart: up to the second, what is less than one, and its zone."""
+    found = _PARTS.fullmatch(time)
+    return (found[1], found[2] or b"", found[3]) if found is not None else (b"", b"", b"")
+
+
+def _moment(time: bytes) -> tuple[bytes, bytes]:
+    """Write a time so that later ones are greater; nodes leave out zeros at the end."""
+    second, part, zone = _parts(time)
+    if zone not in (b"", b"Z"):
+        there = datetime.fromisoformat((second + zone).decode())
+        second = there.astimezone(UTC).isoformat()[:19].encode()
+    return second, part.ljust(9, b"0")
 
 
 async def read(
@@ -167,8 +192,8 @@ async def follow(
             cut, cuts = True, cuts + 1
             if cuts == _MOST_CUTS:
                 raise
-        if text := reader.rest():
-            yield text
         if await ended() and not cut:
+            if text := reader.rest():
+                yield text
             return
         since = reader.again() or since
