@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import shutil
@@ -16,6 +17,7 @@ import pytest
 from tests.images.build import ensure_probe
 from tests.support import engines
 from tests.support.command_line import Cli, failed, lines_until
+from tests.support.docker_registry import LOGIN, docker_registry, engine_of_a_stranger, log_in
 from tests.support.printed import ROOT
 from tests.support.processing import Images, Tasks
 from tests.support.spaces import Space, space
@@ -478,3 +480,43 @@ def test_the_examples_run_on_a_cluster_by_one_option(
         chained = {path.name: path.read_bytes() for path in report.iterdir()}
         assert chained == reports[name]
     assert reports["cluster"] == reports["docker"] != {}
+
+
+@pytest.mark.registry
+async def test_a_private_image_with_the_credentials_of_its_task(
+    cli: Cli, tasks: Tasks, images: Images, docker_host: str, there: Space, tmp_path: Path
+) -> None:
+    """Its template is read, it is pulled and run; nothing of the credentials stays."""
+    one = {"identifier": "say", "command": ["/probe", "echo", "from afar"]}
+    async with docker_registry(login=True) as registry:
+        log_in(tmp_path, registry)
+        private = f"{registry.host}/say:1"
+        async with engine_of_a_stranger(docker_host, tmp_path) as docker:
+            await docker.tag(images.container(one), private)
+            try:
+                digest = await docker.push(private)
+            finally:
+                await docker.remove_image(private)
+        # Docker would find it by its id, too, wherever it came from.
+        images.remove()
+        images.made.clear()
+        login = dict(zip(("registryUsername", "registryPassword"), LOGIN, strict=True))
+        config = {"type": "k8s", "registryUrl": registry.host, **login}
+        task = {"name": "told", "image": private, "taskTemplate": "say", "config": config}
+        run = ("run", "-q", "--watch")
+        try:
+            done = await asyncio.to_thread(cli, *run, tasks.write(task))
+            assert (done.returncode, done.stdout) == (0, b"from afar\n"), done.stderr
+            (recorded,) = await asyncio.to_thread(cli.recorded)
+            known = await asyncio.to_thread(cli.json, "inspect", recorded["run"])
+            assert known["image_digest"] == f"{registry.host}/say@{digest}"
+            assert there.secrets() == []
+            assert LOGIN[1] not in json.dumps(known)
+        finally:
+            # By force: the node keeps what is left of containers for a while.
+            for name in (private, f"{registry.host}/say@{digest}"):
+                target = f"/images/{name}?force=1"
+                await asyncio.to_thread(engines.call, docker_host, "DELETE", target)
+        wrong = {**config, "registryPassword": "wrong"}
+        task = tasks.write({**task, "config": wrong})
+        failed(await asyncio.to_thread(cli, "run", task, *IMPATIENT), 77, registry.host)
