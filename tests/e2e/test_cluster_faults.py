@@ -21,7 +21,7 @@ from tests.support import cluster
 from tests.support.cluster import TOOLS
 from tests.support.cut_off import Between, between, kubeconfig_by_way_of, kubeconfig_of_token
 
-from lading.engine import Container, ContainerSpec, Engine, Limits, Placement
+from lading.engine import Container, ContainerSpec, Engine, Limits, Mount, Placement
 from lading.engine.discovery import open_engine
 from lading.errors import (
     ContainerNotFound,
@@ -225,6 +225,39 @@ async def test_a_version_that_the_cluster_has_forgotten(
 def _inside(engine: Any) -> tuple[Any, Any]:
     (watch,) = engine._pods._watches.values()
     return engine._api, watch
+
+
+async def test_results_that_are_cut_on_their_way_back(
+    proxied: tuple[Engine, Between],
+    make_on: Callable[..., Any],
+    made: list[Container],
+    tmp_path: Path,
+) -> None:
+    engine, proxy = proxied
+    results = tmp_path / "results"
+    await asyncio.to_thread(results.mkdir)
+    container = await make_on(
+        engine,
+        "sh",
+        "-c",
+        "head -c 40000000 /dev/zero >/results/large",
+        mounts=(Mount(str(results), "/results", read_only=False),),
+    )
+    made.append(container)
+    await container.start()
+    api, _ = _inside(engine)
+    programs = api.calls["get", "pods/exec"]
+    waiting = asyncio.create_task(container.wait())
+    while api.calls["get", "pods/exec"] == programs:
+        await asyncio.sleep(0.01)
+    proxy.cut()  # before anything came
+    passed = proxy.passed
+    while proxy.passed < passed + 5_000_000 and not waiting.done():
+        await asyncio.sleep(0.01)
+    proxy.cut()  # in the middle of it
+    assert (await waiting).code == 0
+    assert api.calls["get", "pods/exec"] >= programs + 3
+    assert await asyncio.to_thread((results / "large").read_bytes) == bytes(40_000_000)
 
 
 async def test_a_removal_while_the_cluster_is_away(

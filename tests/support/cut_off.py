@@ -17,8 +17,8 @@ class Between:
     ----------
     address : str
         Where it listens: host and port.
-    opened : int
-        Connections that it has passed on so far.
+    passed : int
+        Bytes that it has passed on so far, either way.
     """
 
     def __init__(self, host: str, port: int) -> None:
@@ -26,7 +26,7 @@ class Between:
         self._open: set[asyncio.StreamWriter] = set()
         self._server: asyncio.Server | None = None
         self._port = 0
-        self.opened = 0
+        self.passed = 0
 
     @property
     def address(self) -> str:
@@ -49,7 +49,6 @@ class Between:
         self.cut()
 
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.opened += 1
         there = None
         self._open.add(writer)
         try:
@@ -57,21 +56,21 @@ class Between:
                 back, there = await asyncio.open_connection(*self._place)
                 self._open.add(there)
                 async with asyncio.TaskGroup() as group:
-                    group.create_task(_copy(reader, there))
-                    group.create_task(_copy(back, writer))
+                    group.create_task(self._copy(reader, there))
+                    group.create_task(self._copy(back, writer))
         finally:
             for end in (writer, there):
                 if end is not None:
                     end.transport.abort()
                     self._open.discard(end)
 
-
-async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    with contextlib.suppress(OSError):
-        while data := await reader.read(1 << 16):
-            writer.write(data)
-            await writer.drain()
-    writer.transport.abort()
+    async def _copy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            while data := await reader.read(1 << 16):
+                self.passed += len(data)
+                writer.write(data)
+                await writer.drain()
+        writer.transport.abort()
 
 
 @contextlib.asynccontextmanager

@@ -276,7 +276,7 @@ class Meter:
             if now < self._next:
                 return self._last
             self._next = now + self._interval
-        if not self._found:
+        if not self._found and not self._interval:
             pid = (await self._container.inspect()).pid
             if pid is not None:
                 self._groups = await asyncio.to_thread(

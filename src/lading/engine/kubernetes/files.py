@@ -102,10 +102,10 @@ class Files:
         if not names:
             await self._execute(KEEP, shell(f"{until_ready(KEEP)}; {let_go(KEEP)}"), call)
             return
-        # It stays until we have everything: a line on its stdin says so.
+        # It stays until we have everything, and say so: not if the connection broke.
         script = (
             f'{until_ready(KEEP)}; cd {PLACE} && busybox tar -c -f - "$@" || exit; '
-            f"busybox head -c 1 >/dev/null; {let_go(KEEP)}"
+            f'[ "$(busybox head -c 1)" = y ] && {let_go(KEEP)}'
         )
         has_all = asyncio.Event()
         try:
@@ -289,7 +289,7 @@ async def _tell(program: Session, has_all: asyncio.Event) -> None:
 
     await has_all.wait()
     with contextlib.suppress(ConnectionClosed):
-        await program.send(b"\n")
+        await program.send(b"y")
 
 
 def _runs_as_user(placed: Placed) -> bool:

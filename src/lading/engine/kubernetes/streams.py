@@ -373,7 +373,11 @@ async def _websocket(
 async def _open(api: Api, target: str, call: Call) -> ClientConnection:
     try:  # 100 ms that most commands don't need
         from websockets.asyncio.client import connect  # noqa: PLC0415
-        from websockets.exceptions import InvalidHandshake, InvalidStatus  # noqa: PLC0415
+        from websockets.exceptions import (  # noqa: PLC0415
+            InvalidHandshake,
+            InvalidMessage,
+            InvalidStatus,
+        )
     except ImportError as error:
         raise NotSupported(
             f"{call.doing} failed: it takes the library websockets, which is not installed",
@@ -409,6 +413,9 @@ async def _open(api: Api, target: str, call: Call) -> ClientConnection:
                 renewed = True
                 continue
             raise translate(call, status, bytes(error.response.body or b"")) from error
+        except InvalidMessage as error:  # the connection broke
+            lost = ConnectionResetError(f"the connection was closed: {error}")
+            raise unreachable(access, f"{call.doing} failed", lost) from error
         except InvalidHandshake as error:
             raise EngineError(f"{call.doing} failed: {error}") from error
         except TimeoutError as error:

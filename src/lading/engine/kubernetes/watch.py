@@ -146,7 +146,7 @@ class PodWatch:
     def learn(self, pod: Pod) -> None:
         """Take what another call answered, if the watch has not brought something newer."""
         known = self._known.get(pod["metadata"]["name"])
-        if known is None or _newer(_version(pod), _version(known)):
+        if known is None or not _newer(_version(known), _version(pod)):
             self._see(pod)
 
     @contextlib.contextmanager
