@@ -96,8 +96,15 @@ def lost(pod: Pod) -> Exit:
     """Say how one ended of which the cluster keeps no end: its node is gone, or it was deleted."""
     status = pod.get("status") or {}
     began = (_state(pod).get("running") or {}).get("startedAt") or status.get("startTime")
-    now = datetime.now(UTC)
-    return Exit(KILLED, False, moment(began) or now, now, _cluster_says(pod))
+    finished = _not_ready_since(pod) or datetime.now(UTC)
+    return Exit(KILLED, False, moment(began) or finished, finished, _cluster_says(pod))
+
+
+def _not_ready_since(pod: Pod) -> datetime | None:
+    for condition in (pod.get("status") or {}).get("conditions") or ():
+        if condition.get("type") == "Ready" and condition.get("status") == "False":
+            return moment(condition.get("lastTransitionTime"))
+    return None
 
 
 def _cluster_says(pod: Pod) -> str:

@@ -39,7 +39,9 @@ def test_what_does_not_fit_is_hashed_and_kept() -> None:
     assert written["lading.lock"].startswith("h-")
     assert noted.keys() == {LABELS_ANNOTATION}
     assert labels_of(_object(labels)) == labels
-    assert selector({"lading.lock": labels["lading.lock"]}) == f"lading.lock={written['lading.lock']}"
+    assert (
+        selector({"lading.lock": labels["lading.lock"]}) == f"lading.lock={written['lading.lock']}"
+    )
     assert selector({"a key": ""}) in written
 
 
