@@ -7,13 +7,20 @@ import contextlib
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from tests.images.build import ensure_probe
 from tests.support.command_line import Cli
 from tests.support.deployed import Space, space
 from tests.support.executors import ExecutorProcess, executor_process
+
+from lading import EngineOptions, open_engine
+from lading.contracts.meca import MARK
+from lading.contracts.meca.task import TaskServer
+from lading.engine import ContainerSpec, Network
+from lading.run.lifecycle import running
+from lading.run.readiness import Readiness
 
 pytestmark = [pytest.mark.kubernetes, pytest.mark.slow, pytest.mark.timeout(240)]
 
@@ -138,7 +145,7 @@ async def test_what_a_crash_left_is_removed_at_the_next_start(
 async def test_faults_mean_what_they_mean_elsewhere(
     start: Start, probe: str, cluster: Space
 ) -> None:
-    executor = await start("--start-timeout", "5")
+    executor = await start("--start-timeout", "5", "--cluster-patience", "10")
     failed = await executor.execute(probe, {"status": 500})
     assert (failed.success, failed.headers["x-lading-error"].split(":")[0]) == (False, "TaskFailed")
     ended = await executor.execute(probe, {"exit": 3})
@@ -149,33 +156,36 @@ async def test_faults_mean_what_they_mean_elsewhere(
     assert not absent.success
     # Deleted by somebody: the next request finds another one.
     name = container_of(await executor.execute(probe, "x"))
-    cluster.kubectl("delete", "pod", name, "-n", cluster.name, "--wait=true")
+    cluster.kubectl("delete", "pod", name, "-n", cluster.name, "--grace-period=1")
     answer = await executor.execute(probe, "still there")
     assert answer.msg == "still there"
     assert container_of(answer) != name
 
 
 async def test_warm_requests_ask_nothing_of_the_cluster(
-    start: Start, probe: str, cluster: Space
+    probe: str, cluster: Space, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The API server's own count of what our executor asked of it."""
-    executor = await start()
-    assert (await executor.execute(probe, "x")).success
-    before = api_calls(cluster)
-    for number in range(50):
-        assert (await executor.execute(probe, str(number))).msg == str(number)
-    # Connections through the API server are kept for a second; that of the first may be too old.
-    assert api_calls(cluster) - before <= 1
-
-
-def api_calls(cluster: Space) -> int:
-    """Requests about our pods, as the API server counts them for everybody: ours are forwards."""
-    text = cluster.kubectl("get", "--raw", "/metrics")
-    return sum(
-        int(float(line.rpartition(" ")[2]))
-        for line in text.splitlines()
-        if line.startswith("apiserver_request_total{") and 'subresource="portforward"' in line
-    )
+    monkeypatch.setenv("KUBECONFIG", str(cluster.kubectl.config))
+    async with await open_engine(EngineOptions(engine=cluster.address)) as engine:
+        image = await engine.image(probe)
+        calls = cast("Any", engine)._api.calls
+        looked = calls.copy()
+        spec = ContainerSpec(image.runs_as, network=Network.NONE, ports=(8080,), sealed=True)
+        async with running(engine, spec, readiness=Readiness(mark=MARK, port=8080)) as it:
+            server = TaskServer(it, image=probe, max_reply=1000)
+            await server.call("POST", "/", b"first", timeout=20)
+            before = calls.total()
+            for number in range(50):
+                body = str(number).encode()
+                assert (await server.call("POST", "/", body, timeout=20)).body == body
+            assert calls.total() == before, calls
+            server._client.close()
+        life = calls - looked
+    # For its whole life: a dry run and the pod, one watch, one log, no look at it in between.
+    assert life["create", "pods"] == 2, life
+    assert life["watch", "pods"] <= 2, life
+    assert life["get", "pods/log"] == 1, life
+    assert life["get", "pods"] == 0, life
 
 
 # lading run.
