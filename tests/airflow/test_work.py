@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from collections.abc import AsyncIterator, Callable
@@ -9,14 +10,18 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tests.images.build import remove_image
 from tests.support import cluster, engines
+from tests.support.docker_registry import LOGIN, docker_registry, engine_of_a_stranger, log_in
 from tests.support.leaks import Footprint
+from tests.support.processing import Images
 
 from lading import EngineOptions, open_engine
 from lading.airflow import work
 from lading.airflow.orders import Ended, Handle, Identity, Order
 from lading.contracts.processing.task import Task
-from lading.errors import InputError, TimedOut
+from lading.engine import RegistryLogin
+from lading.errors import ImageDenied, InputError, TimedOut
 from lading.run.ownership import PROCESS_LABEL
 
 Make = Callable[..., Order]
@@ -185,3 +190,32 @@ async def test_a_container_that_somebody_removed(order: Make, engine_host: str) 
     ended, _ = await followed(handle)
     assert ended.code
     assert "removed" in ended.why or "deleted" in ended.why
+
+
+@pytest.mark.registry
+async def test_a_private_image_with_the_credentials_of_its_task(
+    order: Make, engine_host: str, docker_host: str, images: Images, tmp_path: Path
+) -> None:
+    """They are used for it alone, and none of them stays."""
+    async with docker_registry(login=True) as registry:
+        log_in(tmp_path, registry)
+        private = f"{registry.host}/say:1"
+        async with engine_of_a_stranger(docker_host, tmp_path) as docker:
+            offers = images.container({"identifier": "say", "command": ["/probe", "echo", "hi"]})
+            await docker.tag(offers, private)
+            try:
+                await docker.push(private)
+            finally:
+                await docker.remove_image(private)
+        images.remove()  # an engine would find it by its id, too
+        task = Task.model_validate({"name": "task", "image": private, "taskTemplate": "say"})
+        login = RegistryLogin(registry.host, *LOGIN)
+        try:
+            handle = await work.begin(order(task=task, login=login))
+            ended, lines = await followed(handle)
+            assert (ended, lines) == (Ended(0), ["hi"])
+            assert LOGIN[1] not in json.dumps(handle.as_json())
+            with pytest.raises(ImageDenied):
+                await work.begin(order(task=Task(**{**dict(task), "image": f"{private}0"})))
+        finally:
+            remove_image(docker_host, private)

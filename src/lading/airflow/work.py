@@ -24,6 +24,7 @@ from lading.airflow import kept, pods
 from lading.airflow.orders import ATTEMPT_LABEL, Ended, Handle, Identity, Order
 from lading.airflow.registry import pull
 from lading.contracts.processing.instances import Changes, find_template
+from lading.contracts.processing.placement import placement_of
 from lading.engine import State
 from lading.engine.discovery import open_engine
 from lading.errors import ContainerNotFound, EngineUnreachable, InputError, TimedOut
@@ -77,12 +78,13 @@ async def _begin(order: Order) -> Handle:
     state = state_directory().absolute()
     async with _engine(order.engine, order.namespace) as (engine, options, is_cluster):
         found_running = await clear(engine, order.identity, adopt=order.adopt)
+        task = order.task.model_copy(update={"config": _config(order, options, is_cluster)})
+        near = engine.placed(placement_of(task.config))
+
+        async def fetch(name: str) -> ImageInfo:
+            return await pull(near, options, name, None if is_cluster else order.login)
+
         async with _owner(state) as owner:
-
-            async def fetch(name: str) -> ImageInfo:
-                return await pull(engine, options, name, None if is_cluster else order.login)
-
-            task = order.task.model_copy(update={"config": _config(order, options, is_cluster)})
             offered = await find_template(
                 engine, task, fetch=fetch, state=state, labels=owner.labels()
             )
