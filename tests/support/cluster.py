@@ -7,6 +7,7 @@ there is what they have; for another cluster, load the images of :func:`prepare`
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import contextlib
 import functools
@@ -20,7 +21,7 @@ import tarfile
 import tempfile
 import urllib.parse
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -180,6 +181,38 @@ def leftovers(host: str, labels: Mapping[str, set[str]], names: set[str]) -> lis
                 target = f"{path.format(where)}/{name}?gracePeriodSeconds=0"
                 found.append((f"one of the {kind}, {name}, in namespace {where}", target))
     return found
+
+
+async def ask(method: str, path: str, content: object = None, **headers: str) -> Any:
+    """Call the API with nothing of ours in between; what it refuses is no test's fault."""
+    sent = {key.replace("_", "-"): value for key, value in headers.items()}
+    status, body = await asyncio.to_thread(call, method, path, content, headers=sent)
+    assert status < 300, body
+    return body
+
+
+def pods_of(host: str, name: str = "") -> str:
+    path = f"/api/v1/namespaces/{namespace_of(host)}/pods"
+    return f"{path}/{name}" if name else path
+
+
+async def until_seen(host: str, name: str, seen: Callable[[Json], bool]) -> None:
+    """Wait until the cluster itself says something of a pod, while the engine can't hear it."""
+    while not seen(await asyncio.to_thread(pod, host, name)):
+        await asyncio.sleep(0.05)
+
+
+def has_ended(found: Json) -> bool:
+    return found["status"]["phase"] in ("Succeeded", "Failed")
+
+
+def status_of(path: str) -> int:
+    return call("GET", path)[0]
+
+
+def under_the_hood(engine: Any) -> Any:
+    """What an engine calls the API by: it counts."""
+    return engine._api
 
 
 # Images.

@@ -46,12 +46,10 @@ class Container(Protocol):
     @property
     def id(self) -> str:
         """The engine's id of it."""
-        ...
 
     @property
     def name(self) -> str:
         """Its name on the engine."""
-        ...
 
     @property
     def news_delay(self) -> float:
@@ -61,7 +59,6 @@ class Container(Protocol):
     @property
     def stats_interval(self) -> float:
         """Seconds between two looks at what it uses; 0 where a look costs next to nothing."""
-        ...
 
     async def start(self, on_wait: OnWait | None = None) -> None:
         """Start it; a container that runs already is left alone.
@@ -447,7 +444,6 @@ class Engine(Protocol):
 
     async def close(self) -> None:
         """Let go of every connection; containers are not touched."""
-        ...
 
     async def __aenter__(self) -> Self: ...
 
