@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lading.engine.kubernetes import logs
-from lading.engine.kubernetes.files import Files
 from lading.engine.kubernetes.life import Life, described
 from lading.engine.kubernetes.pod import MAIN
 from lading.engine.kubernetes.pods import Pods
@@ -32,6 +31,7 @@ from lading.errors import ContainerNotFound, EngineError, EngineUnreachable, Not
 
 if TYPE_CHECKING:
     from lading.engine.base import OnWait
+    from lading.engine.kubernetes.files import Files
     from lading.engine.kubernetes.watch import Sightings
 
 __all__ = ["Cluster", "KubernetesContainer"]
@@ -407,6 +407,8 @@ class KubernetesContainer:
     def _files(self) -> Files:
         life = self._life
         if life.files is None:
+            from lading.engine.kubernetes.files import Files  # noqa: PLC0415 - 15 ms, few need it
+
             life.files = Files(self._pods.api, life.namespace, life.name, life.placed)
         return life.files
 

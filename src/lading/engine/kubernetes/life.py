@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import secrets
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lading.engine.kubernetes.errors import Call, Thing
-from lading.engine.kubernetes.files import Files
 from lading.engine.kubernetes.mounts import Placed
 from lading.engine.kubernetes.state import container_info, exit_of, identity
 from lading.engine.spec import ContainerInfo, ContainerSpec, Exit, State
 from lading.errors import ContainerNotFound
+
+if TYPE_CHECKING:
+    from lading.engine.kubernetes.files import Files
 
 __all__ = ["Life", "described"]
 

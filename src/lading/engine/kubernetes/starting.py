@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 from lading.engine.kubernetes.api import EVENTS, Api
 from lading.engine.kubernetes.errors import Call, refusal
-from lading.engine.kubernetes.files import Files
 from lading.engine.kubernetes.mounts import IN
 from lading.engine.kubernetes.state import (
     init_runs,
@@ -36,6 +35,7 @@ from lading.units import format_seconds
 
 if TYPE_CHECKING:
     from lading.engine.base import OnWait
+    from lading.engine.kubernetes.files import Files
     from lading.engine.kubernetes.life import Life
     from lading.engine.kubernetes.watch import Sightings
 
