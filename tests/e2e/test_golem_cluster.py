@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import time
 from collections.abc import Iterator
@@ -162,6 +163,25 @@ def test_a_provider_whose_pod_is_deleted(golem: ClusterGolem, cluster: Space) ->
     assert process.returncode == 0, text.decode()
     assert list(golem.parts()) == [0]
     assert b"was removed while it ran" in text
+    assert cluster.pods() == []
+
+
+def test_directories_that_the_nodes_have_too(golem: ClusterGolem, cluster: Space) -> None:
+    """Nothing is copied: on one node, ours are its directories."""
+    with golem.started("--nodes", "1", "--cluster-files", "node", parts=2) as process:
+        deadline = time.monotonic() + 90
+        while not (found := pods(cluster, "requestor")):
+            assert time.monotonic() < deadline
+            assert process.poll() is None, process.stderr and process.stderr.read().decode()
+            time.sleep(0.2)
+        _, text = process.communicate(timeout=120)
+    assert process.returncode == 0, text.decode()
+    assert sorted(golem.parts()) == [0, 1]
+    (pod,) = found
+    assert [item["name"] for item in pod["spec"]["containers"]] == ["main"]
+    assert "initContainers" not in pod["spec"]
+    assert pod["spec"]["containers"][0]["securityContext"]["runAsUser"] == os.getuid()
+    assert all(path.stat().st_uid == os.getuid() for path in golem.output.rglob("*"))
     assert cluster.pods() == []
 
 
