@@ -107,6 +107,17 @@ async def test_a_task_to_its_end(order: Make, engine_host: str, tmp_path: Path) 
     assert handle.task_run["id"] == handle.container
 
 
+async def test_an_image_with_a_user_of_its_own(order: Make, images: Images, tmp_path: Path) -> None:
+    wanted = order("write", "/out/out/f", "x", outputs=("out",))
+    image = images("ordinary:1", {}, "USER 1000")
+    task = Task(**{**dict(wanted.task), "image": image})
+    ended, _ = await followed(await work.begin(replace(wanted, task=task)))
+    assert ended == Ended(0)
+    folder = tmp_path / "run:1/task/out"
+    assert (folder / "f").read_text() == "x"
+    assert folder.stat().st_mode & 0o022 == 0
+
+
 async def test_all_lines(order: Make) -> None:
     ended, lines = await followed(await work.begin(order("lines", "3", "100")))
     assert (ended.code, lines) == (0, ["line 1", "line 2", "line 3"])

@@ -6,8 +6,9 @@ from the cluster, by whoever waits for it, and then it is removed.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,10 +27,11 @@ if TYPE_CHECKING:
     from lading.contracts.processing.instances import Found
     from lading.engine import Container, Engine, LogChunk
 
-__all__ = ["address", "finish", "log", "start", "volume", "wait"]
+__all__ = ["address", "finish", "log", "make", "start", "volume", "wait"]
 
 _SCHEME = "kubernetes://"
 _KILLED = 137
+_OPEN, _CLOSED = 0o777, 0o755
 
 
 def address(engine: str, namespace: str) -> str:
@@ -60,6 +62,18 @@ def volume(root: Path, path: Path) -> dict[str, Any]:
     """
     source = {"path": str(root), "type": "DirectoryOrCreate"}
     return {"hostPath": source, "subPath": str(path.relative_to(root))}
+
+
+def make(root: Path, outputs: Iterable[Path]) -> None:
+    """Make the directories of output channels, where this machine sees those of the node; blocks.
+
+    Whoever the image's programs run as may write there, until :func:`finish`.
+    """
+    if not root.is_dir():
+        return  # made on the node, for root
+    for path in outputs:
+        path.mkdir(parents=True, exist_ok=True)
+        path.chmod(_OPEN)
 
 
 async def start(engine: Engine, order: Order, found: Found) -> Container:
@@ -121,9 +135,18 @@ async def log(engine: Engine | None, handle: Handle) -> AsyncIterator[LogChunk]:
 
 
 async def finish(engine: Engine, handle: Handle) -> None:
-    """Remove a pod that has ended."""
+    """Remove a pod that has ended, and let nobody else write to its outputs any more."""
     with contextlib.suppress(ContainerNotFound):
         await remove(await engine.container(handle.container))
+    await asyncio.to_thread(_close, handle)
+
+
+def _close(handle: Handle) -> None:
+    for channel in handle.task_run.get("outputs") or ():
+        source = channel["volume_source"]
+        path = Path(source["hostPath"]["path"], source["subPath"])
+        with contextlib.suppress(OSError):  # not seen from here
+            path.chmod(_CLOSED)
 
 
 async def _container(engine: Engine | None, handle: Handle) -> Container:

@@ -29,6 +29,7 @@ from lading.engine import State
 from lading.engine.discovery import open_engine
 from lading.errors import ContainerNotFound, EngineUnreachable, InputError, TimedOut
 from lading.run.creation import RUN_LABEL
+from lading.run.images import by_name
 from lading.run.lines import Lines
 from lading.run.ownership import Owner
 from lading.settings import EngineOptions, engine_options, state_directory
@@ -82,6 +83,8 @@ async def _begin(order: Order) -> Handle:
         near = engine.placed(placement_of(task.config))
 
         async def fetch(name: str) -> ImageInfo:
+            if is_cluster and not isinstance(task.taskTemplate, str):
+                return by_name(name)  # nothing is read from it, and to look takes a pod
             return await pull(near, options, name, None if is_cluster else order.login)
 
         async with _owner(state) as owner:
@@ -107,6 +110,7 @@ async def _begin(order: Order) -> Handle:
         for path in outputs.values():
             await asyncio.to_thread(_remove, path)
         if is_cluster:
+            await asyncio.to_thread(pods.make, order.root, outputs.values())
             pod = await pods.start(engine, order, found)
             order.tell(f"pod {pod.name} runs")
             return _handle(order, found.instance, options, pod.id)
@@ -145,6 +149,8 @@ async def follow(handle: Handle, tell: Callable[[str], None]) -> Ended:
             logs.cancel()
             await asyncio.wait({logs})
             lines.end()
+        if not logs.cancelled() and (error := logs.exception()) is not None:
+            tell(f"warning: the rest of its log could not be read: {error}")
         if handle.mode == "k8s" and engine is not None:
             await pods.finish(engine, handle)
     return ended
