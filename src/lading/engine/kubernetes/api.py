@@ -60,8 +60,6 @@ _AT_ONCE = 16
 more than a call does."""
 _PAUSE, _LONGEST_PAUSE = 0.1, 2.0
 """Seconds before the next try where nobody says how long; twice as long each time."""
-_LONGEST_ASKED = 30.0
-"""Of what the server asks us to wait, the most that we do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -370,7 +368,7 @@ class Api:
                 if connection is not None:
                     self._client.release(connection)
                     again = again and not connection.received
-                if not isinstance(error, ConnectionError) or not again:
+                if not _passes(error) or not again:
                     raise
                 if not self._answered or loop.time() + pause > until:
                     raise
@@ -419,6 +417,11 @@ def _request(
     )
 
 
+def _passes(error: BaseException) -> bool:
+    """Whether it may be better in a moment: a server that is started again, a network that is."""
+    return isinstance(error, OSError) and type(error).__name__ != "SSLCertVerificationError"
+
+
 def _asked_to_wait(response: Response, words: bytes, pause: float) -> float | None:
     """Tell how long to wait before the next try; None if there is to be none."""
     said = status_of(response.status, words)
@@ -426,7 +429,7 @@ def _asked_to_wait(response: Response, words: bytes, pause: float) -> float | No
         return pause  # several at once change what is used of a quota
     asked = response.headers.get("retry-after", "")
     if response.status == 429 or (response.status in (500, 503, 504) and asked):
-        return min(float(asked), _LONGEST_ASKED) if asked.isdigit() else pause
+        return float(asked) if asked.isdigit() else pause
     return None
 
 

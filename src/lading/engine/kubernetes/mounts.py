@@ -201,7 +201,7 @@ def place(mounts: Iterable[Mount], rules: Rules, *, helper: str, user: str | Non
     volumes: dict[str, Mapping[str, Any]] = {}
     into: list[Mapping[str, Any]] = []
     copies: list[Copy] = []
-    for mount in mounts:
+    for mount in sorted(mounts, key=lambda mount: len(PurePosixPath(mount.target).parts)):
         rule = rules.of(mount.source)
         if rule is None and not rules.on_node:
             copy = _copy(mount, len(copies))
@@ -293,7 +293,10 @@ def _copy(mount: Mount, number: int) -> Copy:
 
 
 def _container(name: str, image: str, user: str | None, command: list[str]) -> dict[str, Any]:
-    security: dict[str, Any] = {"allowPrivilegeEscalation": False}
+    security: dict[str, Any] = {
+        "allowPrivilegeEscalation": False,
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
     owner, _, group = (user or "").partition(":")
     if owner.isdigit() and int(owner):
         # What it makes belongs to that user then, who may be the only one that the namespace lets.

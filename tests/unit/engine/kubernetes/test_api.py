@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 import subprocess
 import time
@@ -14,6 +15,7 @@ from tests.support.staged_cluster import CUT, NOBODY, StagedCluster, refusal, re
 from lading.engine.kubernetes.api import NODES, POD_METRICS, PODS, POLICIES, Api
 from lading.engine.kubernetes.auth import Credential
 from lading.engine.kubernetes.config import Access, Tls
+from lading.engine.kubernetes.dialling import Dial
 from lading.engine.kubernetes.errors import Call, Thing
 from lading.errors import (
     ConfigError,
@@ -23,6 +25,7 @@ from lading.errors import (
     EngineUnreachable,
     ReplyTooLarge,
 )
+from lading.http1 import Connection
 
 DOING = Call("doing something", Thing.POD)
 
@@ -119,6 +122,23 @@ async def test_a_server_that_is_away_for_a_moment_once_it_was_known() -> None:
         await calling
     await api.close()
     assert second.asked == ["DELETE /api/v1/namespaces/n/pods/a"]
+
+
+async def test_a_name_that_is_not_known_for_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster = StagedCluster(reply(200), reply(200))
+    async with cluster.api() as api:
+        await api.call("list", PODS, DOING)
+        api._client.close()  # what is kept
+        opening, failures = api._dial.__class__.__call__, [socket.gaierror(-3, "later")]
+
+        async def dial(self: Dial) -> Connection:
+            if failures:
+                raise failures.pop()
+            return await opening(self)
+
+        monkeypatch.setattr(Dial, "__call__", dial)
+        await api.call("create", PODS, DOING, body={})
+    assert (len(cluster.asked), failures) == (2, [])
 
 
 async def test_a_server_that_never_was_there() -> None:

@@ -62,11 +62,11 @@ def test_copies(tmp_path: Path) -> None:
     )
     found = placed("copy", *mounts)
     assert found.volumes == ({"name": "lading-files", "emptyDir": {}},)
-    assert [mount["subPath"] for mount in found.mounts] == ["0/in", "1/out", "2/taken", "3/f"]
+    assert [mount["subPath"] for mount in found.mounts] == ["0/in", "1/taken", "2/out", "3/f"]
     assert [copy.directory for copy in found.copies] == [True, True, True, False]
     assert [copy.target for copy in found.returning] == ["/work/out"]
     assert [item["name"] for item in (*found.init, *found.keepers)] == [IN, KEEP]
-    assert found.copy_of("/work/out/a/../b") == (found.copies[1], PurePosixPath("1/out/b"))
+    assert found.copy_of("/work/out/a/../b") == (found.copies[2], PurePosixPath("2/out/b"))
     assert found.copy_of("/in/x") is None
     assert found.copy_of("/elsewhere") is None
     pod = {
@@ -91,6 +91,11 @@ def test_who_copies(tmp_path: Path) -> None:
         assert ("add" in security["capabilities"]) is added
         assert security["capabilities"]["drop"] == ["ALL"]
         assert security.get("runAsNonRoot", False) is not added
+
+
+def test_what_is_mounted_inside_of_what_is_mounted_comes_after_it() -> None:
+    found = placed("node", Mount("/a", "/work/in/deep"), Mount("/b", "/work"), Mount("/c", "/in"))
+    assert [mount["mountPath"] for mount in found.mounts] == ["/work", "/in", "/work/in/deep"]
 
 
 def test_what_can_not_be_copied() -> None:
