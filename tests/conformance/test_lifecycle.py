@@ -268,9 +268,11 @@ async def test_gpus_without_a_driver(
     async with await open_client(cluster_patience=1) as impatient:
         container = await impatient.create(ContainerSpec(image, gpus=gpu, labels=test_labels))
         reasons: list[str] = []
-        with pytest.raises(Unschedulable, match=r"nodes are available.*nvidia.com/gpu; ask for"):
-            await container.start(reasons.append)
-        await container.remove()
+        try:
+            with pytest.raises(Unschedulable, match=r"nodes are.*nvidia.com/gpu; ask for less"):
+                await container.start(reasons.append)
+        finally:
+            await container.remove()
     assert "nvidia.com/gpu" in reasons[0]
     assert reasons[-1] == ""
 

@@ -47,6 +47,8 @@ class LogReader:
 
     def _begin(self) -> None:
         self._left = 0
+        self._new_line = True
+        self._of_node = False
         self._held = b""
         self._time = b""
         self._of_time = 0
@@ -73,15 +75,18 @@ class LogReader:
                 if found is not None:
                     self._took(data[position : found.end() - 1])
                     position = found.end()
+                # "unable to retrieve container logs": the node's words in place of a log.
+                self._of_node = found is None and self._new_line
                 self._left = _PART
                 if position == len(data):
                     return
             line = data.find(b"\n", position) + 1 or len(data)
             until = min(line, position + self._left)
-            if new := self._new(data[position:until]):
+            if not self._of_node and (new := self._new(data[position:until])):
                 yield new
             ended = data[until - 1 : until] == b"\n"
             self._left = 0 if ended else self._left - (until - position)
+            self._new_line = ended
             position = until
 
     def rest(self) -> bytes:
@@ -134,15 +139,16 @@ async def read(
     ------
     ContainerNotFound, EngineError
     """
-    return await api.read(
+    text = await api.read(
         "get",
         PODS,
         call,
         name=pod,
         sub="log",
         namespace=namespace,
-        query={"container": container, "tailLines": tail},
+        query={"container": container, "tailLines": tail, "timestamps": True},
     )
+    return b"".join(LogReader().feed(text, end=True))
 
 
 async def follow(

@@ -183,7 +183,7 @@ def unschedulable(pod: Pod) -> str:
     """Say why no node takes it, in the scheduler's words; empty if one does."""
     for condition in (pod.get("status") or {}).get("conditions") or ():
         if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
-            return str(condition.get("message") or condition.get("reason") or "")
+            return str(condition.get("message") or condition.get("reason") or "").rstrip(".")
     return ""
 
 

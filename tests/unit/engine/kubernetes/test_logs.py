@@ -20,8 +20,12 @@ def test_times_are_taken_off() -> None:
     assert reader.again() is None
     log = T1 + b" one\n" + T2 + b" two\n" + T2 + b" \n" + T3 + b" "
     assert _read(reader, log) == b"one\ntwo\n\n"
-    assert _read(LogReader(), b"no time at all\n") == b"no time at all\n"
-    assert _read(LogReader(), b"short") == b"short"
+
+
+def test_what_a_node_says_in_place_of_a_log() -> None:
+    words = b"unable to retrieve container logs for docker://0123"
+    assert _read(LogReader(), words) == b""
+    assert _read(LogReader(), T1 + b" one\n" + words + b"\n") == b"one\n"
 
 
 @given(st.integers(1, 40))

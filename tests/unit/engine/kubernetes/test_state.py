@@ -129,7 +129,7 @@ def test_why_it_waits() -> None:
     condition = {"type": "PodScheduled", "status": "False", "message": words}
     found = pod(None, phase="Pending", conditions=[condition])
     assert container_info(found).state is State.CREATED
-    assert unschedulable(found) == why_waiting(found) == words
+    assert unschedulable(found) == why_waiting(found) == words.rstrip(".")
     assert why_waiting(pod(None, phase="Pending")) == "waits for a node"
     made = pod({"waiting": {"reason": "ContainerCreating"}}, phase="Pending")
     made["spec"]["nodeName"] = "n1"
