@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import ssl
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
@@ -21,8 +22,6 @@ from lading.http1 import Client
 from lading.units import format_seconds
 
 if TYPE_CHECKING:
-    import ssl
-
     from lading.engine.kubernetes.auth import Credential
     from lading.engine.kubernetes.config import Access
     from lading.http1 import Connection, Response
@@ -419,7 +418,7 @@ def _request(
 
 def _passes(error: BaseException) -> bool:
     """Whether it may be better in a moment: a server that is started again, a network that is."""
-    return isinstance(error, OSError) and type(error).__name__ != "SSLCertVerificationError"
+    return isinstance(error, OSError) and not isinstance(error, ssl.SSLCertVerificationError)
 
 
 def _asked_to_wait(response: Response, words: bytes, pause: float) -> float | None:
