@@ -248,12 +248,12 @@ async def test_the_role_is_enough_and_no_verb_can_be_spared(
 @pytest.fixture
 def executor_image(docker_host: str) -> str:
     """The executor's own image, of these sources."""
-    known = hashlib.sha256()
+    digest = hashlib.sha256()
     for path in sorted([*(ROOT / "src").rglob("*"), *(ROOT / "docker").rglob("*")]):
         if path.is_file() and path.suffix != ".pyc":
-            known.update(f"{path.relative_to(ROOT)}\0".encode() + path.read_bytes())
-    known.update((ROOT / "pyproject.toml").read_bytes())
-    tag = f"lading-test/executor:{known.hexdigest()[:16]}"
+            digest.update(f"{path.relative_to(ROOT)}\0".encode() + path.read_bytes())
+    digest.update((ROOT / "pyproject.toml").read_bytes())
+    tag = f"lading-test/executor:{digest.hexdigest()[:16]}"
     status, _ = engines.call(docker_host, "GET", f"/images/{tag}/json")
     if status != 200:
         if not shutil.which("docker"):
@@ -269,6 +269,16 @@ def executor_image(docker_host: str) -> str:
             check=False,
         )
         assert done.returncode == 0, done.stdout + done.stderr
+        listed = [
+            "docker",
+            "images",
+            "--format",
+            "{{.Repository}}:{{.Tag}}",
+            "lading-test/executor",
+        ]
+        known = subprocess.run(listed, capture_output=True, text=True, check=True).stdout.split()
+        if older := [name for name in known if name != tag]:  # of sources that are no more
+            subprocess.run(["docker", "rmi", *older], capture_output=True, check=False)
     return tag
 
 
