@@ -16,6 +16,7 @@ from tests.support.command_line import Cli
 from tests.support.executors import ExecutorProcess, executor_process
 from tests.support.golem import Golem
 from tests.support.processing import Images, Tasks
+from tests.support.spaces import Space, space
 from tests.support.staged_node import StagedNode
 
 from lading import EngineOptions, open_engine
@@ -141,3 +142,20 @@ def cid_folder(tmp_path: Path, probe: str, test_id: str, engine_host: str) -> It
     yield made
     with contextlib.suppress(Exception):
         remove_images(engine_host, add_path(made).cid)
+
+
+@pytest.fixture
+def there(kubernetes_host: str, test_id: str) -> Iterator[Space]:  # finds it
+    """A namespace of the cluster."""
+    with space(test_id) as made:
+        yield made
+
+
+@pytest.fixture
+def on_cluster(there: Space, tmp_path: Path) -> Iterator[Cli]:
+    """The command line, on the cluster; what it left behind fails the test."""
+    more = {"KUBECONFIG": str(there.kubectl.config)}
+    made = Cli(there.engine, tmp_path / "state", more=more)
+    yield made
+    assert made.left() == set()
+    assert there.secrets() == []
