@@ -127,7 +127,7 @@ def test_who_may_not(cli: Cli, tasks: Tasks, there: Space, tmp_path: Path) -> No
     nobody = Cli(cli.engine, cli.state, more={**cli.more, "KUBECONFIG": str(path)})
     done = nobody("run", tasks("exit", "0"))
     failed(done, 77, "pods", there.name)
-    assert b"create" in done.stderr
+    assert b'resources: ["pods"], verbs: ["' in done.stderr, "a rule to ask for"
     config["users"][0]["user"] = {"token": "expired"}
     path.write_text(json.dumps(config))
     failed(nobody("run", tasks("exit", "0")), 77)

@@ -110,7 +110,7 @@ def test_channels_that_can_not_be_mounted(lading: Cli, tasks: Tasks, tmp_path: P
     assert lading.recorded() == []
 
 
-@every_engine
+@both_engines
 @pytest.mark.parametrize(
     ("template", "task", "flags", "says"),
     [
