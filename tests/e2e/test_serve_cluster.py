@@ -99,7 +99,7 @@ async def test_more_pods_for_more_at_once_and_room_by_removing_idle_ones(
     start: Start, probe: str, cluster: Space
 ) -> None:
     executor = await start("--cpu", "0.4", "--concurrency", "1")
-    slow = {"sleep_ms": 3000}
+    slow = {"sleep_ms": 20_000}  # longer than a pod takes to start, also on a busy machine
     both = await asyncio.gather(*(executor.execute(probe, slow, cpu=0.2) for _ in range(2)))
     assert all(answer.success for answer in both), [answer.msg for answer in both]
     assert len({container_of(answer) for answer in both}) == 2
