@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from benchmarks.airflow import airflow_figure
 from benchmarks.chain import chain_figure
 from benchmarks.cids import cid_figures
 from benchmarks.cold import cold_figures, spare_figure
@@ -21,6 +22,7 @@ from benchmarks.figures import PROMISES, Figure, table
 from benchmarks.golem_calls import call_figures
 from benchmarks.golem_memory import driver_figure
 from benchmarks.golem_runs import subtask_figure, subtasks_figure
+from benchmarks.kubernetes import kubernetes_figures
 from benchmarks.load import LoadError
 from benchmarks.memory import memory_figure
 from benchmarks.oneshot import run_figure, validate_figure
@@ -72,6 +74,9 @@ def _run(setting: Setting, wanted: set[str]) -> list[Figure]:
     figures += _measured(calls, lambda: call_figures(setting, calls))
     cids = wanted & {"cid", "cidfiles", "cidnode"}
     figures += _measured(cids, lambda: cid_figures(setting, cids))
+    figures += _measured(wanted & {"operator"}, lambda: airflow_figure(setting))
+    pods = wanted & {"kubernetes", "pods"}
+    figures += _measured(pods, lambda: kubernetes_figures(setting, pods))
     figures += _measured(wanted & {"driver"}, lambda: iter([driver_figure(setting)]))
     return sorted(figures, key=lambda figure: list(PROMISES).index(figure.name))
 

@@ -75,6 +75,9 @@ PROMISES = {
         Promise("cid", "the CID of a large file / its SHA-256", "", 1.5, 1.1),
         Promise("cidfiles", "the CID of 5,000 files / each one's SHA-256", "", 3.0, 2.0),
         Promise("cidnode", "the CID of a file / an IPFS node's time for it", "", 0.3, 0.1),
+        Promise("kubernetes", "lading run on a cluster / its own time for the pod", "", 1.2, 1.05),
+        Promise("pods", "requests of a cluster's API, a pod of 100 at once", "", 6, 5),
+        Promise("operator", "a task of an Airflow DAG / lading run of the same", "", 2.0, 1.2),
         Promise("driver", "the driver's memory, 10,000 subtasks", "MB", 120, 80),
     )
 }

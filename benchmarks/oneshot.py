@@ -17,12 +17,21 @@ from benchmarks.cold import in_turn
 from benchmarks.figures import Figure
 from benchmarks.setting import Setting
 
-__all__ = ["ratio", "run_figure", "validate_figure"]
+__all__ = [
+    "WORDS",
+    "installed",
+    "program",
+    "ratio",
+    "run_figure",
+    "task_of",
+    "timed",
+    "validate_figure",
+]
 
 _ORIGINAL_PYTHONS = 0.79 / 0.013
 """The original's time to validate a file, in starts of a Python: both were measured on one
 machine (issue 3)."""
-_WORDS = ("echo", "hello")
+WORDS = ("echo", "hello")
 
 
 def run_figure(setting: Setting) -> Iterator[Figure]:
@@ -33,15 +42,15 @@ def run_figure(setting: Setting) -> Iterator[Figure]:
         return
     with tempfile.TemporaryDirectory() as folder:
         task = Path(folder, "task.json")
-        task.write_text(json.dumps(_task(setting.image)))
-        env = _installed(folder, LADING_STATE=f"{folder}/state", DOCKER_HOST=setting.engine)
-        lading = _program("lading")
+        task.write_text(json.dumps(task_of(setting.image)))
+        env = installed(folder, LADING_STATE=f"{folder}/state", DOCKER_HOST=setting.engine)
+        lading = program("lading")
 
         def ours() -> float:
-            return _timed([lading, "run", "--watch", str(task)], env)
+            return timed([lading, "run", "--watch", str(task)], env)
 
         def theirs() -> float:
-            return _timed([docker, "run", "--rm", setting.image, *_WORDS], env)
+            return timed([docker, "run", "--rm", setting.image, *WORDS], env)
 
         rounds = setting.rounds(15, 5)
         setting.say(f"run: {rounds} pairs")
@@ -53,14 +62,14 @@ def validate_figure(setting: Setting) -> Iterator[Figure]:
     """Compare ``lading validate`` with the original's time, told in starts of a Python."""
     with tempfile.TemporaryDirectory() as folder:
         task = Path(folder, "task.json")
-        task.write_text(json.dumps(_task(setting.image)))
-        lading, env = _program("lading"), _installed(folder)
+        task.write_text(json.dumps(task_of(setting.image)))
+        lading, env = program("lading"), installed(folder)
         rounds = setting.rounds(20, 5)
         setting.say(f"validate: {rounds} pairs")
         mine, python = in_turn(
             rounds,
-            lambda: _timed([lading, "validate", str(task)], env),
-            lambda: _timed([sys.executable, "-I", "-S", "-c", "pass"], env),
+            lambda: timed([lading, "validate", str(task)], env),
+            lambda: timed([sys.executable, "-I", "-S", "-c", "pass"], env),
         )
     original = [seconds * _ORIGINAL_PYTHONS for seconds in python]
     yield ratio("validate", {"lading validate": mine, "the original, by Python's start": original})
@@ -73,23 +82,26 @@ def ratio(name: str, times: dict[str, Sequence[float]]) -> Figure:
     return Figure(name, ours / theirs, parts=parts)
 
 
-def _timed(command: Sequence[str], env: dict[str, str]) -> float:
+def timed(command: Sequence[str], env: dict[str, str]) -> float:
+    """Run a command to its end, and return its seconds."""
     began = time.perf_counter()
     subprocess.run(command, env=env, check=True, stdin=subprocess.DEVNULL, capture_output=True)
     return time.perf_counter() - began
 
 
-def _installed(folder: str, **more: str) -> dict[str, str]:
+def installed(folder: str, **more: str) -> dict[str, str]:
     """The environment of somebody whose Python keeps what it compiled, as installers leave it."""
     own = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     return {**own, "PYTHONPYCACHEPREFIX": f"{folder}/compiled", **more}
 
 
-def _program(name: str) -> str:
+def program(name: str) -> str:
+    """Find a program of our environment."""
     return str(Path(sys.executable).with_name(name))
 
 
-def _task(image: str) -> dict[str, object]:
+def task_of(image: str) -> dict[str, object]:
+    """Make a task that says hello."""
     return {
         "name": "bench",
         "image": image,
@@ -99,7 +111,7 @@ def _task(image: str) -> dict[str, object]:
             "env": [{"name": "GREETING", "value": "hello"}],
             "inputs": [],
             "outputs": [],
-            "command": ["/probe", *_WORDS],
+            "command": ["/probe", *WORDS],
             "resources": {"limits": {"memory": "64Mi"}},
         },
     }

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import pytest
 from blockbuster import BlockBuster
-from tests.support import engines
+from tests.support import cluster, engines
 from tests.support.leaks import Footprint, Snapshot
 
 _missing = pytest.StashKey[dict[str, str]]()
@@ -31,9 +31,10 @@ _hosts = pytest.StashKey[dict[str, str]]()
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--engines",
-        choices=["all", "one", "others"],
+        choices=["all", "one", "others", "clusters"],
         default="all",
-        help="run what needs a real engine on all there are, on the first one, or on the others",
+        help="run what needs a real engine on all there are, on the first one, on the others, or "
+        "what needs a cluster or Airflow",
     )
 
 
@@ -83,14 +84,25 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if wanted == "all":
         return
     first, second = ("docker", "podman") if engines.find("docker") else ("podman", "docker")
-    of_second = [item for item in items if second in _engines_of(item)]
-    others = [item for item in items if item not in set(of_second)]
-    kept, left = (others, of_second) if wanted == "one" else (of_second, others)
-    items[:] = kept
-    config.hook.pytest_deselected(items=left)
-    if wanted == "one" and left:
-        text = f"{len(left)} tests that run on {first} as well; `pytest --engines others` runs them"
-        config.stash[_missing][second] = text
+    parts: dict[str, list[pytest.Item]] = {"one": [], "others": [], "clusters": []}
+    for item in items:
+        bound = _engines_of(item)
+        part = "clusters" if bound & _LARGE else "others" if second in bound else "one"
+        parts[part].append(item)
+    items[:] = parts.pop(wanted)
+    left = {part: len(found) for part, found in parts.items() if found}
+    config.hook.pytest_deselected(items=[item for found in parts.values() for item in found])
+    if wanted == "one":
+        if count := left.get("others"):
+            text = f"{count} tests that run on {first} as well; `pytest --engines others` runs them"
+            config.stash[_missing][second] = text
+        if count := left.get("clusters"):
+            text = f"{count} tests of clusters and Airflow; `pytest --engines clusters` runs them"
+            config.stash[_missing]["kubernetes"] = text
+
+
+_LARGE = {"kubernetes", "airflow"}
+"""What takes minutes to set up, and has a part of the tests to itself."""
 
 
 def _engines_of(item: pytest.Item) -> set[str]:
@@ -98,7 +110,11 @@ def _engines_of(item: pytest.Item) -> set[str]:
     call = getattr(item, "callspec", None)
     values = {value for value in call.params.values() if isinstance(value, str)} if call else set()
     fixtures = set(getattr(item, "fixturenames", ()))
-    return {name for name in ("docker", "podman") if name in values or f"{name}_host" in fixtures}
+    return {
+        name
+        for name in ("docker", "podman", *_LARGE)
+        if name in values or f"{name}_host" in fixtures or item.get_closest_marker(name)
+    }
 
 
 def pytest_terminal_summary(
@@ -142,6 +158,24 @@ def podman_host(pytestconfig: pytest.Config) -> Iterator[str]:
         return
     with engines.podman_service() as host:
         yield _use(pytestconfig, "podman", host)
+
+
+@pytest.fixture(scope="session")
+def kubernetes_host(pytestconfig: pytest.Config) -> Iterator[str]:
+    """Address of a namespace of a real cluster, for this session; skips where there is none.
+
+    This process and its children get the cluster's kubeconfig by `KUBECONFIG`.
+    """
+    found = cluster.find()
+    if found is None:
+        reason = f"no cluster answers; {cluster.INSTALL}"
+        pytestconfig.stash[_missing]["kubernetes"] = reason
+        pytest.skip(f"kubernetes: {reason}")
+    with cluster.namespace() as name, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KUBECONFIG", str(found))
+        if docker := engines.find("docker"):
+            cluster.ensure_tools(docker)
+        yield _use(pytestconfig, "kubernetes", f"kubernetes:///{name}")
 
 
 @pytest.fixture
@@ -227,7 +261,7 @@ async def no_task_left_behind() -> AsyncIterator[None]:
     if left:
         # A cancelled task that nobody awaited needs one turn of the loop to end.
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait(left, timeout=0.05)
+            await asyncio.wait(left, timeout=1.0)
         left = {task for task in left if not task.done()}
     if left:
         lines = "\n".join(f"  - {task!r}" for task in left)

@@ -17,6 +17,11 @@
     │   ├── NameTaken               69  409
     │   ├── ContainerNotFound       66  404
     │   ├── NetworkNotFound         66  404
+    │   ├── NamespaceNotFound       66  404   the cluster has no such namespace
+    │   ├── CredentialsRefused      77  502   the cluster does not take our credentials (any more)
+    │   ├── EngineDenied            77  502   ... knows us, and lets us not do that
+    │   ├── QuotaExceeded           75  503   ... has used up what the namespace may have
+    │   ├── Unschedulable           75  503   no node took the pod in time
     │   └── ImageError              65  422
     │       ├── ImageNameInvalid    65  400
     │       ├── ImageNotFound       66  404   absent here and at the registry
@@ -64,7 +69,7 @@ Every message says what happened, to which thing and why; :attr:`LadingError.fix
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 __all__ = [
     "AppError",
@@ -78,6 +83,8 @@ __all__ = [
     "ContentError",
     "ContentNotFound",
     "ContentRefused",
+    "CredentialsRefused",
+    "EngineDenied",
     "EngineError",
     "EngineTooOld",
     "EngineUnreachable",
@@ -102,6 +109,7 @@ __all__ = [
     "LadingError",
     "MarketUnavailable",
     "NameTaken",
+    "NamespaceNotFound",
     "NetworkNotFound",
     "NodeUnreachable",
     "NotAccepting",
@@ -110,6 +118,7 @@ __all__ = [
     "OutOfMemory",
     "OutputDiffers",
     "QueueFull",
+    "QuotaExceeded",
     "RecordError",
     "RecordForged",
     "RecordNotFound",
@@ -121,6 +130,7 @@ __all__ = [
     "TaskFailed",
     "TimedOut",
     "TooLarge",
+    "Unschedulable",
 ]
 
 
@@ -252,10 +262,17 @@ class NameTaken(EngineError):
 
 
 class ContainerNotFound(EngineError):
-    """The engine knows no such container (any more)."""
+    """The engine knows no such container (any more).
+
+    Attributes
+    ----------
+    end : lading.engine.Exit or None
+        How it ended, where the engine still told that.
+    """
 
     exit_code = 66
     http_status = 404
+    end: Any = None
 
 
 class NetworkNotFound(EngineError):
@@ -263,6 +280,62 @@ class NetworkNotFound(EngineError):
 
     exit_code = 66
     http_status = 404
+
+
+class NamespaceNotFound(EngineError):
+    """The cluster has no such namespace, or is about to remove it."""
+
+    exit_code = 66
+    http_status = 404
+
+
+class CredentialsRefused(EngineError):
+    """The cluster does not know whose our credentials are: expired, or another cluster's."""
+
+    exit_code = 77
+    http_status = 502  # 401 would speak of the credentials of whoever asked us
+
+
+class EngineDenied(EngineError):
+    """The cluster knows whose our credentials are, and they do not allow what was asked.
+
+    Attributes
+    ----------
+    verb, resource, namespace : str
+        What is missing: ``create``, ``pods``, ``jobs``; empty where the cluster does not say.
+    """
+
+    exit_code = 77
+    http_status = 502
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        verb: str = "",
+        resource: str = "",
+        namespace: str = "",
+        status: int | None = None,
+        fix: str = "",
+    ) -> None:
+        super().__init__(message, status=status, fix=fix)
+        self.verb = verb
+        self.resource = resource
+        self.namespace = namespace
+
+
+class QuotaExceeded(EngineError):
+    """A quota of the namespace is used up, or one container alone asks for more than allowed."""
+
+    exit_code = 75
+    http_status = 503
+
+
+class Unschedulable(EngineError):
+    """No node of the cluster took it in time; the message has the scheduler's words."""
+
+    exit_code = 75
+    http_status = 503
 
 
 class ImageError(EngineError):

@@ -116,12 +116,31 @@ class EngineOptions:
 
     engine: str = knob(
         "",
-        "Container engine: docker, podman, or an address (unix:///path, tcp://host:port). "
+        "Container engine: docker, podman, kubernetes (kubernetes://CONTEXT/NAMESPACE for another "
+        "context than the current one), or an address (unix:///path, tcp://host:port). "
         "Default: DOCKER_HOST, then the Docker context, then the usual sockets.",
         metavar="ENGINE",
     )
     engine_timeout: float = knob(
         60.0, "Seconds that the engine may take to answer one call.", metavar="SECONDS"
+    )
+    cluster_files: str = knob(
+        "copy",
+        "How a cluster's containers get at directories of this machine: copy (in before they run, "
+        "back afterwards), node (they are on every node under the same path), or "
+        "LOCAL_PATH=VOLUME, several with commas, where VOLUME is pvc:CLAIM[/PATH] or node:/PATH.",
+        metavar="HOW",
+    )
+    cluster_helper: str = knob(
+        "busybox:1.37",
+        "Image with a static busybox that copies files on a cluster.",
+        metavar="IMAGE",
+    )
+    cluster_patience: float = knob(
+        300.0,
+        "Seconds for which a cluster may find no node for a container before that is an error; "
+        "for an image that can't be pulled it is a minute at most.",
+        metavar="SECONDS",
     )
 
 
@@ -133,18 +152,23 @@ def engine_options(given: Mapping[str, Any] | None = None) -> EngineOptions:
     ConfigError
         A variable holds no number where there must be one.
     """
-    defaults = EngineOptions()
     values: dict[str, Any] = {**from_environment(EngineOptions), **(given or {})}
-    timeout = values.get("engine_timeout", defaults.engine_timeout)
+    for item in fields(EngineOptions):
+        if item.name in values:
+            value = values[item.name]
+            seconds = isinstance(item.default, float)
+            values[item.name] = _seconds(item.name, value) if seconds else str(value)
+    return EngineOptions(**values)
+
+
+def _seconds(name: str, text: str | float) -> float:
     try:
-        seconds = float(timeout)
+        seconds = float(text)
     except ValueError:
-        raise ConfigError(
-            "LADING_ENGINE_TIMEOUT", f"{timeout!r} is not a number of seconds"
-        ) from None
+        raise ConfigError(variable(name), f"{text!r} is not a number of seconds") from None
     if not 0 < seconds < float("inf"):
-        raise ConfigError("engine_timeout", f"must be seconds, more than 0, not {timeout}")
-    return EngineOptions(engine=str(values.get("engine", "")), engine_timeout=seconds)
+        raise ConfigError(name, f"must be seconds, more than 0, not {text}")
+    return seconds
 
 
 def load_env_file(path: Path = Path(".env")) -> dict[str, str]:

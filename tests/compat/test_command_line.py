@@ -137,7 +137,7 @@ def test_out_of_memory(original: Original, tasks: Tasks) -> None:
 @both_engines
 def test_a_running_task_is_followed_and_checked(original: Original, tasks: Tasks) -> None:
     """In the original, checking one that runs never ended."""
-    original.did(f"run {tasks('lines', '40', '50')}")
+    original.did(f"run {tasks('lines', '40', '150')}")  # until the next command has begun, and more
     path = the_run_of(original)
     done = original.did(f"check-task-run {path} --no-watch")
     assert "Container is running" in done.stderr
@@ -236,13 +236,15 @@ def test_a_task_run_that_nobody_can_read(original: Original, tasks: Tasks) -> No
     assert original.containers() == []
 
 
-def test_a_cluster_is_not_there_yet(original: Original, tasks: Tasks) -> None:
+def test_without_a_cluster(original: Original, tasks: Tasks) -> None:
     config = {"type": "k8s", "namespace": "n"}
-    done = original(f"run {tasks('exit', '0', config=config)} --mode k8s")
-    assert done.returncode == 69
-    assert "needs a Kubernetes cluster" in done.stderr
-    done = original("processing-container i:1 --mode k8s")
-    assert "reading i:1 in the namespace 'services' needs a Kubernetes cluster" in done.stderr
+    task = tasks("exit", "0", config=config)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KUBECONFIG", str(original.folder / "none"))
+        for words in (f"run {task} --mode k8s", "processing-container i:1 --mode k8s"):
+            done = original(words)
+            assert done.returncode == 2
+            assert "KUBECONFIG" in done.stderr
 
 
 @both_engines
@@ -278,5 +280,7 @@ def test_a_container_that_somebody_else_removes(original: Original, tasks: Tasks
         engines.call(original.engine, "DELETE", f"/containers/{container['Id']}?force=true")
         assert following.wait(60) == 0
     done = original(f"check-task-run {path}")
-    assert done.returncode == 70
-    assert "was removed while it ran" in done.stderr
+    # Podman may tell of the kill before there is a removal to tell of.
+    code, words = done.returncode, ("was removed while it ran", "exit code 137")
+    assert code == 70 or (code == 137 and "podman" in original.engine), done.stderr
+    assert words[code == 137] in done.stderr

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, ClassVar
 
 import pytest
 from pydantic import ValidationError
 
-from lading.errors import FileInvalid, InputError, NotSupported
+from lading.errors import ConfigError, FileInvalid, InputError, NotSupported
 from task_api.processing_container import common, pc_models, resources, task_models
 from task_api.runners.KubernetesRunner import KubernetesRunner, generate_pod_name
 
@@ -254,13 +256,16 @@ def test_secrets_of_a_cluster() -> None:
     some = {**config, "registryUrl": "r.example", "registryUsername": "u"}
     with pytest.raises(InputError, match="has no registryPassword"):
         KubernetesRunner.get_image_pull_secrets(a_task(config=some))
-    with pytest.raises(NotSupported, match="secret n-secret of the task n needs a Kubernetes"):
-        KubernetesRunner.get_image_pull_secrets(a_task(config={**some, "registryPassword": "p"}))
+    whole = {**some, "registryPassword": "p"}  # whose secret goes with the pod
+    assert KubernetesRunner.get_image_pull_secrets(a_task(config=whole)) == found
     with pytest.raises(InputError, match="has none for a cluster"):
         KubernetesRunner.run(a_task(config={"type": "docker"}))
 
 
-def test_what_needs_a_cluster_says_so() -> None:
+def test_without_a_cluster(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
+    monkeypatch.setenv("LADING_STATE", str(tmp_path / "state"))
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
     task = a_task(config={"type": "k8s"})
     run = task_models.TaskRun(
         **common.create_task_instance(a_template(), task).model_dump(), id="pod", mode="k8s"
@@ -270,10 +275,40 @@ def test_what_needs_a_cluster_says_so() -> None:
         lambda: KubernetesRunner.logs(run, follow=True),
         lambda: KubernetesRunner.stop(task_run=run),
         lambda: KubernetesRunner.wait_for_task_status(run, states=[], timeout=5),
-        lambda: KubernetesRunner.api.read_namespaced_pod(name="pod", namespace="n"),
         lambda: common.get_task_template("i:1", "t", mode="k8s"),
     ):
-        with pytest.raises(NotSupported, match="needs a Kubernetes cluster"):
+        with pytest.raises(ConfigError, match="KUBECONFIG"):
             call()
+
+
+class CoreV1:
+    """Stands for the Kubernetes client for Python."""
+
+    made: ClassVar[list[tuple[str, dict[str, Any]]]] = []
+
+    def create_namespaced_secret(self, namespace: str, body: dict[str, Any]) -> None:
+        self.made.append((namespace, body))
+
+
+def test_a_secret_that_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    login = {"registryUrl": "r.example", "registryUsername": "u", "registryPassword": "p"}
+    task = a_task(config={"type": "k8s", "namespace": "n", **login})
+    monkeypatch.setitem(sys.modules, "kubernetes", None)
+    with pytest.raises(NotSupported, match="create_namespaced_secret is of the Kubernetes client"):
+        KubernetesRunner.create_image_pull_secret(task, "mine")
+    client = SimpleNamespace(
+        client=SimpleNamespace(CoreV1Api=CoreV1), config=SimpleNamespace(load_config=lambda: None)
+    )
+    monkeypatch.setitem(sys.modules, "kubernetes", client)
+    assert KubernetesRunner.create_image_pull_secret(task, "mine").name == "mine"
+    ((namespace, secret),) = CoreV1.made
+    assert (namespace, secret["metadata"]["name"]) == ("n", "mine")
+    auths = json.loads(secret["stringData"][".dockerconfigjson"])["auths"]
+    assert auths == {"r.example": {"username": "u", "password": "p"}}
+    with pytest.raises(InputError, match="has no credentials"):
+        KubernetesRunner.create_image_pull_secret(a_task(config={"type": "k8s"}), "mine")
+
+
+def test_a_mode_that_is_none() -> None:
     with pytest.raises(ValueError, match=r"'docker', 'k8s'"):
         common.get_processing_container("i:1", mode="podman")

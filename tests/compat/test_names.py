@@ -8,6 +8,7 @@ import inspect
 import logging
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,7 @@ PAIRS = [
     for ours, names in groups.items()
     for name in names.split()
 ]
+OPERATORS = ["task_api_operator", "task_api_operators"]
 SIGNATURES = {
     "processing_container.common.parse_task": "file custom_vars={}",
     "processing_container.common.parse_processing_container": "file custom_vars={}",
@@ -196,6 +198,7 @@ def test_the_wheel(tmp_path: Path) -> None:
     assert built.returncode == 0, built.stderr
     (wheel,) = tmp_path.glob("lading_compat-*.whl")
     modules = [*NAMES, "task_api", "task_api.runners", "task_api.processing_container"]
+    modules += OPERATORS  # what is in them needs Airflow: tests/airflow
     code = (
         "import importlib\n"
         f"for name in {modules!r}:\n"
@@ -210,5 +213,7 @@ def test_the_wheel(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-P", "-c", version], check=True, env=env, capture_output=True, text=True
     )
-    golem = "\"lading[golem]<0.2,>=0.1; extra == 'golem'\""
-    assert done.stdout == f"['lading<0.2,>=0.1', {golem}]\n"
+    extras = [f"\"lading[{one}]<0.2,>=0.1; extra == '{one}'\"" for one in ("airflow", "golem")]
+    assert done.stdout == f"['lading<0.2,>=0.1', {', '.join(extras)}]\n"
+    names = zipfile.ZipFile(wheel).namelist()
+    assert {f"{package}/KaapanaTaskOperator.py" for package in OPERATORS} <= set(names)

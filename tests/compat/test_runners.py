@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
@@ -104,6 +105,23 @@ def test_memory_of_a_running_task(
     assert 24 * MIB <= peak < 40 * MIB
     assert any(record.message.startswith("Memory peak: ") for record in caplog.records)
     assert DockerRunner.monitor_memory(task_run) == peak
+
+
+def test_memory_of_one_whose_record_is_not_finished_yet(here: Original, tasks: Tasks) -> None:
+    """Its container is gone some time before its keeper has written down what it used."""
+    task_run = start(tasks("hog", str(24 * MIB)))
+    with ThreadPoolExecutor() as threads:
+        (container,) = here.containers()
+        keeper = psutil.Process(int(container["Labels"][PROCESS_LABEL].partition("@")[0]))
+        keeper.suspend()
+        try:
+            engines.call(here.engine, "DELETE", f"/containers/{task_run.id}?force=true")
+            peak = threads.submit(DockerRunner.monitor_memory, task_run)
+            with pytest.raises(TimeoutError):
+                peak.result(1)
+        finally:
+            keeper.resume()
+        assert peak.result(60) > MIB
 
 
 def test_following_has_an_end(here: Original, tasks: Tasks) -> None:

@@ -1,15 +1,18 @@
-"""The same tests on every engine: the fake, Docker and Podman."""
+"""The same tests on every engine: the fake, Docker, Podman and a cluster."""
 
 from __future__ import annotations
 
 import io
 import json
 import tarfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Protocol
 
 import pytest
+from tests.conformance.differences import OF_CLUSTERS, Unlike
 from tests.images.build import ensure_probe
+from tests.support import engines
+from tests.support.cluster import TOOLS
 from tests.support.fake_probe import NAME, probe_image
 from tests.support.leaks import Footprint
 
@@ -21,7 +24,30 @@ ABSENT = "localhost:1/lading-test/absent:1"
 """Of a registry that does not answer."""
 
 
-OpenClient = Callable[[], Awaitable[Engine]]
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what takes an engine that keeps images: `test_clusters.py` has the refusals."""
+    makes = {"tag", "keeps_images"}
+    left = [
+        item
+        for item in items
+        if makes & set(getattr(item, "fixturenames", ()))
+        and getattr(item, "callspec", None) is not None
+        and item.callspec.params.get("engine_kind") == "kubernetes"  # type: ignore[attr-defined]
+    ]
+    if left:
+        config.hook.pytest_deselected(items=left)
+        items[:] = [item for item in items if item not in set(left)]
+
+
+@pytest.fixture
+def keeps_images() -> None:
+    """Of a test that saves, loads, builds or pushes images: clusters don't."""
+
+
+class OpenClient(Protocol):
+    """Opens a further client of the engine, with these options."""
+
+    async def __call__(self, **options: object) -> Engine: ...
 
 
 class Make(Protocol):
@@ -30,9 +56,20 @@ class Make(Protocol):
     async def __call__(self, *args: str, start: bool = True, **spec: object) -> Container: ...
 
 
-@pytest.fixture(params=["fake", "docker", "podman"])
+@pytest.fixture(params=["fake", "docker", "podman", "kubernetes"])
 def engine_kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)
+
+
+@pytest.fixture
+def unlike(engine_kind: str) -> Unlike:
+    """Says whether the engine is a cluster, which does this otherwise."""
+
+    def is_unlike(what: str) -> bool:
+        assert what in OF_CLUSTERS
+        return engine_kind == "kubernetes"
+
+    return is_unlike
 
 
 @pytest.fixture
@@ -48,18 +85,21 @@ async def open_client(
             gpu_driver=False,
         )
 
-        async def another() -> Engine:
+        async def another(**_: object) -> Engine:
             return machine.another()
 
         yield another
         return
     host = request.getfixturevalue(f"{engine_kind}_host")
-    ensure_probe(host)
+    if engine_kind != "kubernetes":
+        ensure_probe(host)
     from lading.engine.discovery import open_engine  # noqa: PLC0415 - the fake needs no driver
-    from lading.settings import EngineOptions  # noqa: PLC0415
+    from lading.settings import engine_options  # noqa: PLC0415
 
-    async def open_one() -> Engine:
-        return await open_engine(EngineOptions(engine=host))
+    async def open_one(**options: object) -> Engine:
+        return await open_engine(
+            engine_options({"engine": host, "cluster_patience": 15, **options})
+        )
 
     yield open_one
 
@@ -71,8 +111,9 @@ async def engine(open_client: OpenClient) -> AsyncIterator[Engine]:
 
 
 @pytest.fixture
-def image() -> str:
-    return NAME
+def image(engine_kind: str) -> str:
+    """The probe; on a cluster with tools beside it, which these need where engines do without."""
+    return TOOLS if engine_kind == "kubernetes" else NAME
 
 
 @pytest.fixture
@@ -96,6 +137,16 @@ async def make(engine: Engine, image: str, test_labels: dict[str, str]) -> Async
 
 
 @pytest.fixture
+def tag(engine_kind: str, test_id: str, request: pytest.FixtureRequest) -> Iterator[str]:
+    """A name for an image that is removed after the test."""
+    name = f"lading-test/built-{test_id}:1"
+    yield name
+    if engine_kind != "fake":
+        host = request.getfixturevalue(f"{engine_kind}_host")
+        engines.call(host, "DELETE", f"/images/{name}?force=1")
+
+
+@pytest.fixture
 def network_name(test_id: str, footprint: Footprint) -> str:
     """A name for a network that only this test uses."""
     return f"lading-{test_id}"
@@ -110,6 +161,21 @@ def context(files: Mapping[str, str]) -> bytes:
             entry.size = len(content.encode())
             tar.addfile(entry, io.BytesIO(content.encode()))
     return buffer.getvalue()
+
+
+class Pieces:
+    """An archive in small pieces, that may be read again and again."""
+
+    def __init__(self, data: bytes, *, size: int = 100, fails: Exception | None = None) -> None:
+        self.data, self.size, self.fails = data, size, fails
+        self.times = 0
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        self.times += 1
+        for at in range(0, len(self.data), self.size):
+            yield self.data[at : at + self.size]
+        if self.fails is not None:
+            raise self.fails
 
 
 def _build(files: Mapping[str, bytes], args: Mapping[str, str]) -> FakeImage:

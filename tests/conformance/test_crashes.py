@@ -62,7 +62,7 @@ CRASHES = """
 """
 
 
-@pytest.mark.parametrize("engine_kind", ["docker", "podman"])
+@pytest.mark.parametrize("engine_kind", ["docker", "podman", "kubernetes"])
 async def test_what_a_killed_process_left_is_removed(
     engine: Engine,
     engine_kind: str,

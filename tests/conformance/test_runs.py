@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.conformance.differences import Unlike
 
 from lading.engine import Container, ContainerSpec, Engine, Limits
 from lading.errors import (
@@ -18,6 +19,7 @@ from lading.errors import (
     EngineUnreachable,
     ExitedEarly,
     ImageNotFound,
+    ImagePullFailed,
     NameTaken,
     NotReady,
     NotSupported,
@@ -95,7 +97,7 @@ async def post(it: Running, body: object) -> tuple[int, bytes]:
         connection.close()
 
 
-async def test_a_server_serves_and_goes(task: Task) -> None:
+async def test_a_server_serves_and_goes(task: Task, unlike: Unlike) -> None:
     it = await task.start()
     assert it.alive
     assert it.started_seconds > 0
@@ -103,7 +105,8 @@ async def test_a_server_serves_and_goes(task: Task) -> None:
     assert task.record().container_id == it.container.id
     assert task.record().container_name == f"lading-{task.run.id}" == it.container.name
     assert await post(it, {"a": 1}) == (200, b'{"a": 1}')
-    assert (await it.usage()).memory_peak > 0
+    while not (await it.usage()).memory_peak:
+        assert unlike("told late")
     assert await it.explain(0) is None
     await it.close(state=RunState.SUCCEEDED)
     await it.close()
@@ -146,7 +149,8 @@ async def test_a_program_that_fails(task: Task) -> None:
 
 
 async def test_a_run_whose_end_was_asked_for_is_cancelled(task: Task) -> None:
-    it = await task.start("sleep", "60000", readiness=None)
+    # Once it prints, it handles SIGTERM; before that, the first process of a container ignores it.
+    it = await task.start("lines", "2", "60000", readiness=Readiness(mark=b"line 1", timeout=20))
     assert not it.stopped
     assert await asyncio.to_thread(task.records.mark_stopping, it.run_id)
     assert (task.record().state, it.stopped) == (RunState.STOPPING, True)
@@ -169,7 +173,7 @@ async def test_ready_by_http(task: Task) -> None:
     it = await task.start(readiness=Readiness(port=8080, http="/health"))
     await it.close()
     with pytest.raises(NotReady, match=r"listens on port 8080 but GET /no answers with status 404"):
-        await task.start(readiness=Readiness(port=8080, http="/no", timeout=0.6))
+        await task.start(readiness=Readiness(port=8080, http="/no", timeout=2))
 
 
 async def test_it_never_prints_its_mark(task: Task) -> None:
@@ -183,7 +187,7 @@ async def test_it_never_prints_its_mark(task: Task) -> None:
 async def test_it_prints_its_mark_and_never_listens(task: Task) -> None:
     with pytest.raises(NotReady) as caught:
         await task.start(
-            "serve", "--no-listen", readiness=Readiness(mark=MARK, port=8080, timeout=1.5)
+            "serve", "--no-listen", readiness=Readiness(mark=MARK, port=8080, timeout=4)
         )
     assert "printed its mark 'meca-init-done' but nothing listens on port 8080" in str(caught.value)
     assert caught.value.logs == "meca-init-done"
@@ -232,8 +236,9 @@ async def test_it_is_removed_behind_our_back(task: Task) -> None:
     assert task.record().state in (RunState.LOST, RunState.FAILED)
 
 
-async def test_an_image_that_is_not_there(task: Task) -> None:
-    with pytest.raises(ImageNotFound):
+async def test_an_image_that_is_not_there(task: Task, unlike: Unlike) -> None:
+    missing = (ImageNotFound, ImagePullFailed) if unlike("no images") else ImageNotFound
+    with pytest.raises(missing):
         await task.start(image="lading-test/never-made:1")
     assert task.record().state is RunState.FAILED
     assert "never-made" in task.record().error
@@ -365,10 +370,11 @@ async def test_an_order_whose_answer_was_lost(task: Task, engine: Engine) -> Non
     assert task.record().state is RunState.FAILED
 
 
-async def test_usage_is_what_was_used(task: Task, engine_kind: str) -> None:
+async def test_usage_is_what_was_used(task: Task, engine_kind: str, unlike: Unlike) -> None:
     it = await task.start()
     await post(it, {"hog": 40 * MIB})
-    used = await it.usage()
+    while (used := await it.usage()).memory_peak < 40 * MIB:
+        assert unlike("told late")
     assert 40 * MIB <= used.memory_peak < 80 * MIB
     if engine_kind != "fake":
         assert 0 < used.cpu_seconds < 5

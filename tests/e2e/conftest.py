@@ -10,11 +10,13 @@ from pathlib import Path
 
 import pytest
 from tests.images.build import ensure_probe
+from tests.support import engines
 from tests.support.by_cid import remove_images
 from tests.support.command_line import Cli
 from tests.support.executors import ExecutorProcess, executor_process
 from tests.support.golem import Golem
 from tests.support.processing import Images, Tasks
+from tests.support.spaces import Space, space
 from tests.support.staged_node import StagedNode
 
 from lading import EngineOptions, open_engine
@@ -26,6 +28,18 @@ Start = Callable[..., Awaitable[ExecutorProcess]]
 
 
 both_engines = pytest.mark.parametrize("engine_host", ["docker", "podman"], indirect=True)
+every_engine = pytest.mark.parametrize(
+    "engine_host", ["docker", "podman", "kubernetes"], indirect=True
+)
+
+
+def maker(engine_host: str) -> str:
+    """Where images for an engine are made: a test cluster's nodes have those of Docker."""
+    if not engine_host.startswith("kubernetes"):
+        return engine_host
+    found = engines.find("docker")
+    assert found is not None, "the test cluster runs on Docker"
+    return found
 
 
 def archive(dockerfile: str) -> bytes:
@@ -48,7 +62,7 @@ async def engine(engine_host: str) -> AsyncIterator[Engine]:
 @pytest.fixture
 def probe(engine_host: str) -> str:
     """The image of a task that does as its input says."""
-    return ensure_probe(engine_host)
+    return ensure_probe(maker(engine_host))
 
 
 @pytest.fixture
@@ -104,7 +118,7 @@ def tasks(tmp_path: Path, probe: str) -> Tasks:
 @pytest.fixture
 def images(engine_host: str, test_id: str) -> Iterator[Images]:
     """Makes images that are removed at the end: `images("a:1", {"file": b"content"})`."""
-    made = Images(engine_host, test_id)
+    made = Images(maker(engine_host), test_id)
     yield made
     made.remove()
 
@@ -128,3 +142,20 @@ def cid_folder(tmp_path: Path, probe: str, test_id: str, engine_host: str) -> It
     yield made
     with contextlib.suppress(Exception):
         remove_images(engine_host, add_path(made).cid)
+
+
+@pytest.fixture
+def there(kubernetes_host: str, test_id: str) -> Iterator[Space]:  # finds it
+    """A namespace of the cluster."""
+    with space(test_id) as made:
+        yield made
+
+
+@pytest.fixture
+def on_cluster(there: Space, tmp_path: Path) -> Iterator[Cli]:
+    """The command line, on the cluster; what it left behind fails the test."""
+    more = {"KUBECONFIG": str(there.kubectl.config)}
+    made = Cli(there.engine, tmp_path / "state", more=more)
+    yield made
+    assert made.left() == set()
+    assert there.secrets() == []

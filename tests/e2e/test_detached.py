@@ -8,6 +8,7 @@ import json
 import os
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -20,7 +21,7 @@ from lading.contracts.processing.detached import Job, Started, launch
 from lading.contracts.processing.planning import Circumstances
 from lading.contracts.processing.task import HostPathVolume, IOChannel, TaskInstance
 from lading.contracts.processing.template import Resources, TaskTemplateEnv
-from lading.engine import Engine
+from lading.engine import Engine, ImageInfo
 from lading.errors import ImageNotFound, InputError, NotSupported
 from lading.run.ownership import PROCESS_LABEL
 from lading.run.records import Records, Run, RunState, records_path
@@ -41,7 +42,7 @@ async def begin(engine: Engine, cli: Cli, probe: str) -> AsyncIterator[Begin]:
     begun: list[Started] = []
     image = await engine.image(probe)
 
-    async def one(*command: str, image_id: str = image.id, **values: object) -> Started:
+    async def one(*command: str, image: ImageInfo = image, **values: object) -> Started:
         circumstances = Circumstances(**values.pop("circumstances", {}))  # type: ignore[arg-type]
         instance = TaskInstance(
             name="a task",
@@ -53,7 +54,7 @@ async def begin(engine: Engine, cli: Cli, probe: str) -> AsyncIterator[Begin]:
             **values,  # type: ignore[arg-type]
         )
         options = EngineOptions(engine=cli.engine)
-        begun.append(await launch(Job(instance, image_id, options, cli.state, circumstances)))
+        begun.append(await launch(Job(instance, image, options, cli.state, circumstances)))
         return begun[-1]
 
     yield one
@@ -188,14 +189,15 @@ async def test_a_keeper_that_dies(begin: Begin, engine: Engine, cli: Cli) -> Non
 
 
 async def test_what_keeps_it_from_starting_is_raised(
-    begin: Begin, tmp_path: Path, cli: Cli
+    begin: Begin, engine: Engine, probe: str, tmp_path: Path, cli: Cli
 ) -> None:
     with pytest.raises(InputError) as bad:
         await begin("exit", "0", inputs=[channel("in", tmp_path / "no")])
     assert (bad.value.field, bad.value.fix) == ("input channel 'in'", "make it, or name another")
     assert "does not exist" in str(bad.value)
+    nothing = replace(await engine.image(probe), id="lading-test/nothing:1")
     with pytest.raises(ImageNotFound) as absent:
-        await begin("exit", "0", image_id="lading-test/nothing:1")
+        await begin("exit", "0", image=nothing)
     assert absent.value.image == "lading-test/nothing:1"
     with pytest.raises(NotSupported, match="no OCI runtime 'none-such'"):
         await begin("exit", "0", circumstances={"runtime": "none-such"})

@@ -13,7 +13,9 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+import yaml
 from tests.e2e.conftest import Start
+from tests.support import deployed
 from tests.support.engines import call
 from tests.support.ipfs import api_or_skip
 from tests.support.printed import ROOT, Block, Shell, blocks, reader, shell
@@ -33,6 +35,7 @@ BUILT = [
     "lading-task/letters:dev",
     "greeting:1",
     "lading-task/sgx-task:dev",
+    "lading-task/hello:dev",
 ]
 
 BY_ADDRESS = ["letters", "by-cid"]
@@ -44,10 +47,14 @@ NOT_EXECUTED = {
     "not executed: needs SGX",
     "not executed: needs a private registry",
     "not executed: tests/e2e/test_publish.py does",
+    "not executed: tests/e2e/test_deploy.py does",
+    "not executed: tests/e2e/test_golem_cluster.py does",
 }
 """Nothing else may be left out."""
 NEEDS_WORDS = {"first-host", "micro-vms"}
-NEEDS_GOLEM = {"first-golem-app", "golem-run", "test-golem-app", "from-golem-task-api"}
+CLUSTER = "from-laptop-to-cluster"
+NEEDS_CLUSTER = {CLUSTER}
+NEEDS_GOLEM = {"first-golem-app", "golem-run", "test-golem-app", "from-golem-task-api", CLUSTER}
 NEEDS_IPFS = {"publish-a-task"}
 USUAL_NODE = "http://127.0.0.1:5001"
 NEEDS_RUNTIME = {"micro-vms": "runsc"}
@@ -59,14 +66,24 @@ def commands(page: Path) -> list[Block]:
     return [block for block in found if not block.mark.startswith("not executed")]
 
 
-PAGES = [page for page in sorted(DOCS.rglob("*.md")) if commands(page)]
+ON_A_CLUSTER = (pytest.mark.kubernetes, pytest.mark.timeout(600))
+"""Some pods more, a second or two each."""
+PAGES = [
+    pytest.param(page, marks=ON_A_CLUSTER if page.stem in NEEDS_CLUSTER else (), id=page.stem)
+    for page in sorted(DOCS.rglob("*.md"))
+    if commands(page)
+]
 
 
 @pytest.fixture
 def terminal(engine_host: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Shell]:
     """A reader's terminal in the clone, with Lading installed."""
-    golem = request.getfixturevalue("page").stem in NEEDS_GOLEM
-    with reader(engine_host, tmp_path, BUILT, golem=golem) as env:
+    page = request.getfixturevalue("page").stem
+    cluster = {}
+    if page in NEEDS_CLUSTER:
+        cluster["KUBECONFIG"] = str(request.getfixturevalue("own_namespace"))
+    with reader(engine_host, tmp_path, BUILT, golem=page in NEEDS_GOLEM) as env:
+        env.update(cluster)
         env["PATH"] = f"{ROOT / '.venv/bin'}:{os.environ['PATH']}"
         env["PYTEST_DEBUG_TEMPROOT"] = str(tmp_path)  # pytest keeps what its tests wrote
         with shell(ROOT, tmp_path, env) as opened:
@@ -74,6 +91,25 @@ def terminal(engine_host: str, tmp_path: Path, request: pytest.FixtureRequest) -
         for task in BY_ADDRESS:
             for image in built_by_address(engine_host, task):
                 call(engine_host, "DELETE", f"/images/{image}?force=true")
+
+
+@pytest.fixture
+def own_namespace(tmp_path: Path, test_id: str) -> Iterator[Path]:
+    """A kubeconfig whose current context has a namespace that goes with the test."""
+    admin = deployed.kubeconfig()
+    kubectl = deployed.Kubectl(deployed.kubectl_program(), admin)
+    name = f"lading-test-{test_id}"
+    kubectl("create", "namespace", name)
+    try:
+        config = yaml.safe_load(admin.read_text("utf-8"))
+        for context in config["contexts"]:
+            context["context"]["namespace"] = name
+        path = tmp_path / "kubeconfig"
+        path.write_text(yaml.safe_dump(config))
+        yield path
+        assert json.loads(kubectl("get", "pods", "-n", name, "-o", "json"))["items"] == []
+    finally:
+        kubectl("delete", "namespace", name, "--wait=false")
 
 
 def built_by_address(engine_host: str, task: str) -> list[str]:
@@ -85,7 +121,7 @@ def built_by_address(engine_host: str, task: str) -> list[str]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", PAGES)
 def test_commands(page: Path, terminal: Shell, engine_host: str) -> None:
     if runtime := NEEDS_RUNTIME.get(page.stem):
         _, info = call(engine_host, "GET", "/info")

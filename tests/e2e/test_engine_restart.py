@@ -8,8 +8,11 @@ from pathlib import Path
 import pytest
 from tests.images.build import ensure_probe
 from tests.support import engines
+from tests.support.containers import said
 from tests.support.executors import executor_process
 from tests.support.private_dockerd import private_dockerd
+
+from lading import EngineOptions, open_engine
 
 
 @pytest.mark.timeout(180)
@@ -19,8 +22,11 @@ async def test_engine_stopped_and_started_again(tmp_path: Path) -> None:
         async with executor_process(docker.host, tmp_path) as executor:
             first = await executor.execute(probe, "before")
             assert first.msg == "before"
-            working = asyncio.create_task(executor.execute(probe, {"sleep_ms": 60_000}, mem=33))
-            await asyncio.sleep(1)
+            asks = {"say": "at work", "sleep_ms": 60_000}
+            working = asyncio.create_task(executor.execute(probe, asks, mem=32))
+            async with await open_engine(EngineOptions(engine=docker.host)) as engine:
+                warm = await engine.container(first.headers["x-lading-container"])
+                await said(warm, b"at work")
             await docker.stop()
             broken = await working
             assert not broken.success

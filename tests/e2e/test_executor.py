@@ -231,8 +231,10 @@ async def test_a_spare_waits_beyond_demand(start: Start, probe: str, engine: Eng
     async with asyncio.timeout(20):
         while len(await containers(engine, executor)) < 2:
             await asyncio.sleep(0.05)
-    slow = asyncio.create_task(executor.execute(probe, {"sleep_ms": 1500}))
-    await asyncio.sleep(0.3)
+    slow = asyncio.create_task(executor.execute(probe, {"sleep_ms": 4000}))
+    async with asyncio.timeout(20):
+        while sum(row["kind"] == "call" for row in records(executor.state)) < 2:
+            await asyncio.sleep(0.02)
     quick = await executor.execute(probe, "quick")
     assert not slow.done()
     assert quick.headers["x-lading-container"] != (await slow).headers["x-lading-container"]

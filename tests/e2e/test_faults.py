@@ -14,6 +14,7 @@ import psutil
 import pytest
 from tests.e2e.conftest import Start, Variant, archive, both_engines
 from tests.e2e.test_executor import containers, records
+from tests.support.containers import said
 from tests.support.executors import Answer, ExecutorProcess
 
 from lading.engine import Engine, State
@@ -43,7 +44,7 @@ async def test_others_do_not_wait_for_one_that_never_starts(
 
 async def test_prints_the_mark_and_never_listens(start: Start, variant: Variant) -> None:
     image = await variant("serve", "--no-listen")
-    executor = await start("--start-timeout", "1.5")
+    executor = await start("--start-timeout", "4")
     answer = await executor.execute(image)
     assert not answer.success
     assert "8080" in answer.msg
@@ -151,9 +152,11 @@ async def test_removed_while_idle(start: Start, probe: str, engine: Engine) -> N
 async def test_removed_while_it_works(start: Start, probe: str, engine: Engine) -> None:
     executor = await start()
     name = (await executor.execute(probe, "x")).headers["x-lading-container"]
-    working = asyncio.create_task(executor.execute(probe, {"sleep_ms": 20_000}))
-    await asyncio.sleep(0.5)
-    await (await engine.container(name)).remove()
+    asks = {"say": "at work", "sleep_ms": 60_000}
+    working = asyncio.create_task(executor.execute(probe, asks))
+    container = await engine.container(name)
+    await said(container, b"at work")
+    await container.remove()
     answer = await working
     assert not answer.success
     assert "not sent again" in answer.msg
@@ -194,8 +197,7 @@ async def test_killed_with_requests_running(start: Start, probe: str, engine: En
 async def test_sigterm_drains(start: Start, probe: str, engine: Engine) -> None:
     executor = await start()
     await executor.execute(probe, "x")
-    working = asyncio.create_task(executor.execute(probe, {"sleep_ms": 1500}))
-    await asyncio.sleep(0.4)
+    working = await working_call(executor, probe, calls=2, sleep_ms=2000)
     ended = asyncio.create_task(executor.end(signal.SIGTERM))
     assert (await working).success
     await ended
@@ -203,12 +205,14 @@ async def test_sigterm_drains(start: Start, probe: str, engine: Engine) -> None:
     assert {row["state"] for row in records(executor.state)} == {"succeeded"}
 
 
-async def working_call(executor: ExecutorProcess, probe: str) -> asyncio.Task[Answer]:
-    """Have a task work for a minute; returns once it does."""
-    working = asyncio.create_task(executor.execute(probe, {"sleep_ms": 60_000}))
+async def working_call(
+    executor: ExecutorProcess, probe: str, *, calls: int = 1, sleep_ms: int = 60_000
+) -> asyncio.Task[Answer]:
+    """Have a task work for a minute; returns once it does, and there are so many calls."""
+    working = asyncio.create_task(executor.execute(probe, {"sleep_ms": sleep_ms}))
     async with asyncio.timeout(20):
-        while not any(row["kind"] == "call" for row in records(executor.state)):
-            await asyncio.sleep(0.05)
+        while sum(row["kind"] == "call" for row in records(executor.state)) < calls:
+            await asyncio.sleep(0.02)
     return working
 
 
@@ -274,10 +278,11 @@ async def test_many_callers_are_no_matter_of_the_usual_limit_of_files(start: Sta
 async def test_callers_who_leave_free_their_place(start: Start, probe: str) -> None:
     executor = await start("--queue", "1", "--cpu", "0.1", "--concurrency", "1")
     await executor.execute(probe, "x")
-    first = asyncio.create_task(executor.execute(probe, {"sleep_ms": 30_000}))
-    await asyncio.sleep(0.3)
+    first = await working_call(executor, probe, calls=2)
     second = asyncio.create_task(executor.execute(probe, {"sleep_ms": 30_000}))
-    await asyncio.sleep(0.3)
+    async with asyncio.timeout(20):
+        while b"lading_waiting 1.0" not in (await executor.ask("GET", "/metrics")).body:
+            await asyncio.sleep(0.02)
     assert not (await executor.execute(probe, "third")).success  # the one place is taken
     for task in (first, second):
         task.cancel()

@@ -109,7 +109,7 @@ def test_the_requestor_dies_in_the_middle(golem: Golem, call: str) -> None:
 
 
 def test_the_requestor_is_killed_while_nobody_calls_it(golem: Golem) -> None:
-    with golem.started("--nodes", "1", parts=2, do={"*": "print computing; sleep 1.5"}) as process:
+    with golem.started("--nodes", "1", parts=2, do={"0": "print computing; sleep 4"}) as process:
         deadline = time.monotonic() + 30
         while "computing" not in golem.kept_logs() and time.monotonic() < deadline:
             time.sleep(0.05)
@@ -132,7 +132,7 @@ def test_a_requestor_that_raises_is_quoted(golem: Golem, call: str) -> None:
 
 
 def test_a_requestor_that_does_not_answer(golem: Golem) -> None:
-    done = golem("--nodes", "1", "--app-timeout", "2", parts=1, requestor={"Verify": "hang"})
+    done = golem("--nodes", "1", "--app-timeout", "6", parts=1, requestor={"Verify": "hang"})
     assert done.returncode in (70, 124), done.stderr
     assert b"Verify" in done.stderr
 
@@ -246,8 +246,8 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_a_task_runs_out_of_time(golem: Golem) -> None:
-    done = golem("--nodes", "1", "--task-timeout", "3", parts=2, do={"*": "hang"})
-    failed(done, 70, "not done within 3.0 s (--task-timeout)")
+    done = golem("--nodes", "1", "--task-timeout", "8", parts=2, do={"*": "hang"})
+    failed(done, 70, "not done within 8.0 s (--task-timeout)")
     assert golem.only()["state"] == "failed"
     assert "abort_task" in golem.kept_logs()
 

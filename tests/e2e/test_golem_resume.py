@@ -97,7 +97,7 @@ def test_killed_again_and_again(golem: Golem) -> None:
 
 
 def test_with_other_options(golem: Golem) -> None:
-    with golem.started("--nodes", "1", parts=3, do={"*": "print there; sleep 0.5"}) as process:
+    with golem.started("--nodes", "1", parts=3, do={"0": "print there; hang-once"}) as process:
         until_said(golem, "there\n")
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 143
@@ -107,7 +107,7 @@ def test_with_other_options(golem: Golem) -> None:
 
 
 def test_it_goes_on_where_it_was_begun(golem: Golem) -> None:
-    with golem.started("--nodes", "1", parts=2, do={"*": "print there; sleep 0.5"}) as process:
+    with golem.started("--nodes", "1", parts=2, do={"0": "print there; hang-once"}) as process:
         until_said(golem, "there\n")
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 143

@@ -12,18 +12,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.e2e.conftest import both_engines
+from tests.e2e.conftest import both_engines, every_engine
 from tests.support import engines
 from tests.support.command_line import Cli, failed, lines_until
 from tests.support.processing import Images, Json, Tasks, running
 
-pytestmark = both_engines
 MIB = 1 << 20
 
 
 # What can't be run, and never begins.
 
 
+@every_engine
 def test_templates_that_an_image_does_not_have(
     lading: Cli, tasks: Tasks, images: Images, probe: str
 ) -> None:
@@ -45,6 +45,7 @@ def test_templates_that_an_image_does_not_have(
     assert lading.recorded() == [], "what did not begin has no record"
 
 
+@every_engine
 def test_files_that_are_no_json(lading: Cli, tasks: Tasks, images: Images) -> None:
     path = tasks.write('{"name": "t",\n "image": }')
     failed(lading("run", path), 2, f"{path}:2:11: ", "no valid JSON")
@@ -59,6 +60,7 @@ def test_files_that_are_no_json(lading: Cli, tasks: Tasks, images: Images) -> No
     failed(lading("run", image, "--template", "x"), 2, "is no UTF-8")
 
 
+@both_engines
 def test_channels_that_can_not_be_mounted(lading: Cli, tasks: Tasks, tmp_path: Path) -> None:
     one = {"mounted_path": "/in/x"}
     template = {"inputs": [{"name": "x", **one}], "outputs": [{"name": "y", **one}]}
@@ -108,6 +110,7 @@ def test_channels_that_can_not_be_mounted(lading: Cli, tasks: Tasks, tmp_path: P
     assert lading.recorded() == []
 
 
+@both_engines
 @pytest.mark.parametrize(
     ("template", "task", "flags", "says"),
     [
@@ -165,6 +168,7 @@ def test_values_that_can_not_be(
     failed(lading("run", file, *flags), code, *says)
 
 
+@both_engines
 def test_a_command_that_is_not_in_the_image(lading: Cli, tasks: Tasks, tmp_path: Path) -> None:
     task = tasks(template={"command": ["/absent", "x"]}, outputs={"x": tmp_path / "made"})
     done = lading("run", task)
@@ -180,6 +184,7 @@ def test_a_command_that_is_not_in_the_image(lading: Cli, tasks: Tasks, tmp_path:
 # What is in the channels.
 
 
+@both_engines
 def test_links_in_circles_and_what_is_no_file(lading: Cli, tasks: Tasks, tmp_path: Path) -> None:
     given = tmp_path / "in"
     (given / "item").mkdir(parents=True)
@@ -221,6 +226,7 @@ def small_disk(folder: Path) -> Iterator[Path]:
         subprocess.run(["umount", str(folder)], check=True)
 
 
+@both_engines
 def test_an_output_on_a_full_disk(lading: Cli, tasks: Tasks, tmp_path: Path) -> None:
     with small_disk(tmp_path / "disk") as disk:
         with contextlib.suppress(OSError), (disk / "full").open("wb", buffering=0) as file:
@@ -241,6 +247,7 @@ def test_an_output_on_a_full_disk(lading: Cli, tasks: Tasks, tmp_path: Path) -> 
 # What ends it.
 
 
+@both_engines
 def test_memory_that_ran_out(lading: Cli, tasks: Tasks) -> None:
     limits = {"limits": {"memory": "32Mi"}}
     done = lading("run", tasks("hog", "100000000", resources=limits))
@@ -263,6 +270,7 @@ def test_memory_that_ran_out(lading: Cli, tasks: Tasks) -> None:
     assert "out of memory" in shown["error"]
 
 
+@both_engines
 def test_a_time_out(lading: Cli, tasks: Tasks, tmp_path: Path) -> None:
     task = tasks("sleep", "60", outputs={"x": tmp_path / "out"})
     done = lading("run", task, "--timeout", "0.5")
@@ -274,6 +282,7 @@ def test_a_time_out(lading: Cli, tasks: Tasks, tmp_path: Path) -> None:
     assert "did not end within 500 ms" in run["error"]
 
 
+@both_engines
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_stops_it_in_good_order(
     lading: Cli, tasks: Tasks, tmp_path: Path, number: int, code: int
@@ -291,6 +300,7 @@ def test_a_signal_stops_it_in_good_order(
     assert lading.json("inspect", run["run"])["channels"][0]["name"] == "x"
 
 
+@both_engines
 @pytest.mark.parametrize("last", [signal.SIGINT, signal.SIGTERM])
 def test_a_second_and_a_third_signal(lading: Cli, tasks: Tasks, last: signal.Signals) -> None:
     with running(lading, tasks("ignore-term", "60")) as (process, _):
@@ -310,6 +320,7 @@ def test_a_second_and_a_third_signal(lading: Cli, tasks: Tasks, last: signal.Sig
     assert lost["state"] == "lost"
 
 
+@both_engines
 def test_what_a_killed_process_left_is_swept_by_the_next_run(
     lading: Cli, tasks: Tasks, tmp_path: Path
 ) -> None:
@@ -325,6 +336,7 @@ def test_what_a_killed_process_left_is_swept_by_the_next_run(
     assert [item["name"] for item in known["channels"]] == ["x"]
 
 
+@both_engines
 def test_a_container_that_somebody_removed(lading: Cli, tasks: Tasks, tmp_path: Path) -> None:
     with running(lading, tasks("sleep", "60", outputs={"x": tmp_path / "out"})) as (process, found):
         engines.call(lading.engine, "DELETE", f"/containers/{found['Id']}?force=1")
@@ -338,6 +350,7 @@ def test_a_container_that_somebody_removed(lading: Cli, tasks: Tasks, tmp_path: 
     assert run["error"]
 
 
+@both_engines
 def test_followed_after_it_is_gone(lading: Cli, tasks: Tasks) -> None:
     assert lading("run", "-q", tasks("echo", "to be read later")).returncode == 0
     assert lading("run", "-q", tasks("exit", "5")).returncode == 5

@@ -64,7 +64,7 @@ def ensure_probe(docker_host: str) -> str:
     """
     version = _source_hash()
     old = None
-    status, body = _call(docker_host, "GET", f"/images/{NAME}/json")
+    status, body = call(docker_host, "GET", f"/images/{NAME}/json")
     if status == 200:
         old = json.loads(body)
         if (old["Config"].get("Labels") or {}).get("lading.test.source") == version:
@@ -77,10 +77,10 @@ def ensure_probe(docker_host: str) -> str:
         "LABEL lading.test=probe",
         f"LABEL lading.test.source={version}",
     ]
-    _import(docker_host, NAME, _root_file_system(compile_probe()), changes)
+    import_image(docker_host, NAME, _root_file_system(compile_probe()), changes)
     if old is not None:
         # Nameless now. It stays where a container still uses it, so the reply doesn't matter.
-        _call(docker_host, "DELETE", f"/images/{old['Id']}")
+        call(docker_host, "DELETE", f"/images/{old['Id']}")
     return NAME
 
 
@@ -96,7 +96,7 @@ def make_image(
     name
         With its tag, as `lading-test/reader:1`.
     files
-        Contents by path, relative to the root.
+        Contents by path, relative to the root; those below ``bin/`` are programs.
     changes
         More lines as of a Dockerfile: `USER 1000`.
 
@@ -112,20 +112,20 @@ def make_image(
     """
     own = ['ENTRYPOINT ["/probe"]', "ENV PROBE=1", "LABEL lading.test=image"]
     archive = _root_file_system(compile_probe(), files)
-    _import(docker_host, name, archive, [*own, *changes])
-    image: str = json.loads(_call(docker_host, "GET", f"/images/{name}/json")[1])["Id"]
+    import_image(docker_host, name, archive, [*own, *changes])
+    image: str = json.loads(call(docker_host, "GET", f"/images/{name}/json")[1])["Id"]
     return image
 
 
 def remove_image(docker_host: str, name: str) -> None:
     """Remove an image, by its name or id, if it is there."""
-    _call(docker_host, "DELETE", f"/images/{name}?force=1")
+    call(docker_host, "DELETE", f"/images/{name}?force=1")
 
 
-def _import(docker_host: str, name: str, archive: bytes, changes: list[str]) -> None:
+def import_image(docker_host: str, name: str, archive: bytes, changes: list[str]) -> None:
     # The tag goes with the name: Podman 4.3 ignores a separate `tag`.
     query = urllib.parse.urlencode({"fromSrc": "-", "repo": name, "changes": changes}, doseq=True)
-    status, body = _call(docker_host, "POST", f"/images/create?{query}", archive)
+    status, body = call(docker_host, "POST", f"/images/create?{query}", archive)
     # Both engines may report a failure in the stream of a reply that began with 200.
     if status != 200 or b'"error"' in body:
         text = body.decode(errors="replace").strip()
@@ -189,7 +189,10 @@ def _root_file_system(program: pathlib.Path, more: Mapping[str, bytes] | None = 
             ("probe", program.read_bytes(), 0o755),
             ("data/hello.txt", b"hello\n", 0o644),
             ("etc/passwd", _PASSWD.encode(), 0o644),
-            *((path, content, 0o644) for path, content in (more or {}).items()),
+            *(
+                (path, content, 0o755 if path.startswith("bin/") else 0o644)
+                for path, content in (more or {}).items()
+            ),
         ):
             entry = tarfile.TarInfo(name)
             entry.size, entry.mode = len(content), mode
@@ -197,7 +200,7 @@ def _root_file_system(program: pathlib.Path, more: Mapping[str, bytes] | None = 
     return buffer.getvalue()
 
 
-def _call(docker_host: str, method: str, path: str, body: bytes | None = None) -> tuple[int, bytes]:
+def call(docker_host: str, method: str, path: str, body: bytes | None = None) -> tuple[int, bytes]:
     """One call of an engine's API: its status and body."""
     connection: http.client.HTTPConnection
     scheme, _, address = docker_host.partition("://")

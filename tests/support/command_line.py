@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.support import engines
+from tests.support import engines, spaces
 from tests.support.printed import ROOT
 
 Done = subprocess.CompletedProcess[bytes]
@@ -75,6 +75,8 @@ class Cli:
 
     def left(self) -> set[str]:
         """Ids of the containers and networks whose owner keeps its lock in our directory."""
+        if self.engine.startswith("kubernetes"):
+            return spaces.owned(self.state)
         _, containers = engines.call(self.engine, "GET", "/containers/json?all=1")
         _, networks = engines.call(self.engine, "GET", "/networks")
         return {

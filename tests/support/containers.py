@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 
 from lading.engine import Container
@@ -41,3 +42,16 @@ async def call(container: Container, body: object, port: int = 8080) -> tuple[in
         return response.status, await response.read()
     finally:
         connection.close()
+
+
+async def said(container: Container, words: bytes) -> None:
+    """Wait until it has printed this."""
+    heard = b""
+    logs = container.logs(follow=True)
+    async with asyncio.timeout(20):
+        async for chunk in logs:
+            heard += chunk.data
+            if words in heard:
+                break
+    await logs.aclose()  # type: ignore[attr-defined]
+    assert words in heard, f"it never came: {heard!r}"

@@ -9,7 +9,7 @@ import os
 import re
 import signal
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -115,10 +115,14 @@ class ExecutorProcess:
 
 @contextlib.asynccontextmanager
 async def executor_process(
-    engine: str, state: Path, *flags: str, env: Mapping[str, str] | None = None
+    engine: str,
+    state: Path,
+    *flags: str,
+    env: Mapping[str, str] | None = None,
+    program: Sequence[str] = (sys.executable, "-m", "lading"),
 ) -> AsyncIterator[ExecutorProcess]:
     """Start an executor on a free port; it is ended with the block, and must end well."""
-    command = [sys.executable, "-m", "lading", "serve", "--listen", "127.0.0.1:0"]
+    command = [*program, "serve", "--listen", "127.0.0.1:0"]
     process = await asyncio.create_subprocess_exec(
         *command,
         "--engine",

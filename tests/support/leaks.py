@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
-from tests.support import cgroups, engines
+from tests.support import cgroups, cluster, engines
 
 _HARMLESS = ("/dev/", "/sys/", "/proc/")
 """Opened once by libraries and kept: no resource that anybody waits for."""
@@ -40,9 +40,13 @@ class Footprint:
 
     def remove_leftovers(self, host: str) -> list[str]:
         """Remove what is left on an engine, and tell of it."""
-        found = engines.leftovers(host, self.labels, self.names)
+        there = cluster if host.startswith("kubernetes://") else engines
+        found = there.leftovers(host, self.labels, self.names)
         for _, target in found:
-            engines.call(host, "DELETE", target)
+            if there is cluster:
+                cluster.call("DELETE", target)
+            else:
+                engines.call(host, "DELETE", target)
         return [line for line, _ in found]
 
 

@@ -7,7 +7,23 @@ from pathlib import Path
 
 import pytest
 
-from lading.settings import load_env_file
+from lading.errors import ConfigError
+from lading.settings import EngineOptions, engine_options, load_env_file
+
+
+def test_the_options_of_an_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LADING_ENGINE", "kubernetes")
+    monkeypatch.setenv("LADING_CLUSTER_FILES", "/data=pvc:data")
+    monkeypatch.setenv("LADING_CLUSTER_PATIENCE", "2.5")
+    found = engine_options({"engine": "podman", "engine_timeout": 3})
+    assert found == EngineOptions(
+        engine="podman", engine_timeout=3.0, cluster_files="/data=pvc:data", cluster_patience=2.5
+    )
+    monkeypatch.setenv("LADING_CLUSTER_PATIENCE", "long")
+    with pytest.raises(ConfigError, match=r"LADING_CLUSTER_PATIENCE.*'long' is not a number"):
+        engine_options()
+    with pytest.raises(ConfigError, match="cluster_patience: must be seconds, more than 0"):
+        engine_options({"cluster_patience": 0})
 
 
 def test_a_file_of_variables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -48,10 +48,12 @@ class Shown:
         self._states[name] = report.state
         now = time.monotonic()
         if report.state is StepState.RUNNING:
-            self._began[name] = now
-            if self._live.moves:
+            self._began.setdefault(name, now)
+            if report.waits:
+                printing.note(f"{name}: waits: {report.waits}")
+            elif self._live.moves:
                 self._show_running()
-            else:
+            elif self._began[name] == now:
                 printing.note(f"{name}: running")
             return
         self._end_lines(name)

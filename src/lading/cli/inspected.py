@@ -62,6 +62,8 @@ def for_people(known: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _channel(item: Mapping[str, Any]) -> str:
+    if item["files"] is None:  # a volume of a cluster: not seen from here
+        return f"{item['path']}, at {item['mounted_path']}"
     files = "1 file" if item["files"] == 1 else f"{item['files']} files"
     return f"{files}, {format_bytes(item['bytes'])} in {item['path']}, at {item['mounted_path']}"
 

@@ -18,8 +18,7 @@ from lading.cli.failures import guarded
 from lading.settings import environment, load_env_file
 
 if TYPE_CHECKING:
-    from lading.contracts.processing.original.local import DockerRunner
-    from lading.contracts.processing.original.runner import BaseRunner
+    from lading.contracts.processing.original.engine_runner import EngineRunner
     from lading.contracts.processing.task import IOChannel, TaskRun
 
 __all__ = [
@@ -59,6 +58,10 @@ class Schema(enum.StrEnum):
 
 
 _FORMATS = {Schema.task: "task", Schema.processing_container: "processing_container.json file"}
+_NOT_SEEN = (
+    "A cluster measures every 15 seconds or so and only what runs, so the peak may have been "
+    "higher. The files of its channels are not on this machine, and are not compared."
+)
 _TaskRunFile = Annotated[
     Path, typer.Argument(help="The task_run-<id>.pkl that the command run has written.")
 ]
@@ -79,17 +82,13 @@ def _prepare() -> None:
     logging.basicConfig(level=logging.INFO, format="%(levelname)s:%(name)s:%(message)s")
 
 
-def _runner(mode: str) -> type[BaseRunner]:
+def _runner(mode: str) -> type[EngineRunner]:
     if mode == Modes.kubernetes:
         from lading.contracts.processing.original.cluster import (  # noqa: PLC0415
             KubernetesRunner,
         )
 
         return KubernetesRunner
-    return _local()
-
-
-def _local() -> type[DockerRunner]:
     from lading.contracts.processing.original.local import DockerRunner  # noqa: PLC0415
 
     return DockerRunner
@@ -135,7 +134,7 @@ def run(
         raise
     if watch:
         runner.logs(task_run, follow=True)
-        ended = _local().wait(task_run)
+        ended = runner.wait(task_run)
         if ended.code:
             logger.error("The task ended with exit code %d: %s", ended.code, ended.why)
     if monitor_memory:
@@ -161,10 +160,7 @@ def check_task_run(
     """Say how a task ended: the exit code is the container's, 137 where its memory ran out."""
     _prepare()
     found = _read(task_run)
-    if found.mode != Modes.docker:
-        typer.echo("Only supported for tasks run in docker mode.")
-        return
-    _local().check_status(found, follow=watch)
+    _runner(found.mode).check_status(found, follow=watch)
 
 
 @_command
@@ -211,13 +207,12 @@ def monitor_container_memory(task_run: TaskRun) -> None:
     """Wait for the end of a task, and compare its memory with the scale rules of its inputs."""
     from lading.contracts.processing.original.sizes import human_readable_size  # noqa: PLC0415
 
-    if task_run.mode != Modes.docker:
-        typer.echo("Only supported for tasks run in docker mode.")
-        return
-    peak = _local().monitor_memory(task_run)
+    peak = _runner(task_run.mode).monitor_memory(task_run)
     typer.echo(f"Peak memory usage of container: {human_readable_size(peak)}")
+    if task_run.mode == Modes.kubernetes:
+        typer.echo(_NOT_SEEN)
     for channel in task_run.inputs:
-        if channel.host_path is not None:
+        if channel.host_path is not None and task_run.mode != Modes.kubernetes:
             _tell_of(channel, peak)
 
 

@@ -92,10 +92,12 @@ def _check(order: Ordered) -> None:
 
 async def _run(order: Ordered, folder: TaskFolder) -> Sizing:
     from lading.cli.run_processing import ours  # noqa: PLC0415
+    from lading.contracts.processing.measure.profiling import refuse_cluster  # noqa: PLC0415
     from lading.engine.discovery import open_engine  # noqa: PLC0415
 
     state = state_directory()
     async with await open_engine(order.engine) as engine:
+        refuse_cluster(await engine.info())
         with ours(state) as us:
             try:
                 async with asyncio.TaskGroup() as group:

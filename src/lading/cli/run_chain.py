@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from lading.cli import chain_shown, failures, loop, printing
 from lading.cli.images import fetch, sweep_quietly
 from lading.cli.run_options import Order, ProcessingOptions, RunOptions
-from lading.cli.run_processing import changes_of, circumstances_of, ours
+from lading.cli.run_processing import changes_of, circumstances_of, ours, placed
 from lading.contracts.processing.chains.graph import Graph, Link, step_names
 from lading.contracts.processing.instances import Changes, read_task
 from lading.errors import InputError
@@ -202,7 +202,7 @@ class _Run:
             self._links,
             scratch=scratch,
             circumstances=self._circumstances,
-            fetch=lambda name: fetch(engine, name, self._options.pull),
+            fetch=lambda name: fetch(self._near(engine, name), name, self._options.pull),
             state=state,
             labels=owner.labels(),
         )
@@ -225,6 +225,11 @@ class _Run:
             await self.chain.run(parallel=max(parallel, 1))
         if self._wanted.monitor:
             await self._measure(self.chain, records)
+
+    def _near(self, engine: Engine, image: str) -> Engine:
+        """Look for an image where a step that has it runs."""
+        tasks = (wish.task for wish in self._wishes.values())
+        return placed(engine, next(task for task in tasks if task.image == image))
 
     async def _measure(self, chain: Chain, records: Records) -> None:
         """Compare what each step that ran used with what it declares."""

@@ -6,7 +6,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lading.cli import loop, printing
-from lading.cli.run_processing import changes_of, circumstances_of, image_of, ours, task_of
+from lading.cli.run_processing import (
+    changes_of,
+    circumstances_of,
+    image_of,
+    ours,
+    placed,
+    task_of,
+)
 from lading.contracts.processing.instances import find_instance
 from lading.errors import InputError
 from lading.settings import EngineOptions, state_directory
@@ -86,10 +93,10 @@ async def _launch(
                 engine,
                 task,
                 changes,
-                fetch=lambda name: image_of(engine, name, options, folder),
+                fetch=lambda name: image_of(placed(engine, task), name, options, folder),
                 state=state,
                 labels=owner.labels(),
             )
     for warning in found.warnings:
         printing.warn(warning)
-    return await launch(Job(found.instance, found.image.id, engine_options, state, circumstances))
+    return await launch(Job(found.instance, found.image, engine_options, state, circumstances))

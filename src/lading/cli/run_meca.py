@@ -94,6 +94,7 @@ async def _run(
                         owner=owner,
                         records=records,
                         on_log=_show_log,
+                        on_wait=_show_wait,
                         linger=after.linger if keep else None,
                     )
             after.show(outcome)
@@ -186,6 +187,11 @@ async def image_of(
 
 def _show_log(chunk: LogChunk) -> None:
     printing.task_log(chunk.data)
+
+
+def _show_wait(why: str) -> None:
+    if why:
+        printing.note(f"waits: {why}")
 
 
 def _summary(outcome: Outcome, job: Job) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from lading.cli import failures, loop, printing
 from lading.cli.images import build, fetch, sweep_quietly
-from lading.cli.run_options import Order, ProcessingOptions, RunOptions, pairs
+from lading.cli.run_options import Order, ProcessingOptions, Pull, RunOptions, pairs
 from lading.contracts.processing.instances import (
     Changes,
     find_instance,
@@ -32,7 +32,15 @@ if TYPE_CHECKING:
     from lading.run.ownership import Owner
     from lading.run.records import Records
 
-__all__ = ["changes_of", "circumstances_of", "image_of", "ours", "run_processing", "task_of"]
+__all__ = [
+    "changes_of",
+    "circumstances_of",
+    "image_of",
+    "ours",
+    "placed",
+    "run_processing",
+    "task_of",
+]
 
 _TICK = 0.5
 """Seconds between two looks at what a container uses, for who watches a terminal."""
@@ -166,18 +174,27 @@ class _Single:
         from lading.contracts.processing.planning import plan  # noqa: PLC0415
         from lading.contracts.processing.runner import run_plan  # noqa: PLC0415
 
+        near = placed(engine, self._task)
         found = await find_instance(
             engine,
             self._task,
             self._changes,
-            fetch=lambda name: image_of(engine, name, self._options, self._folder),
+            fetch=lambda name: self._image(near, name),
             state=state,
             labels=owner.labels(),
         )
         for warning in found.warnings:
             printing.warn(warning)
-        planned = await plan(engine, found.instance, found.image, self._circumstances)
-        with Progress(found.instance.name) as progress:
+        progress = Progress(found.instance.name)
+        planned = await plan(
+            engine,
+            found.instance,
+            found.image,
+            self._circumstances,
+            labels=owner.labels(),
+            on_wait=progress.waiting,
+        )
+        with progress:
             outcome = await run_plan(
                 engine,
                 planned,
@@ -186,6 +203,7 @@ class _Single:
                 on_log=self.on_log,
                 on_start=progress.started,
                 on_stop=progress.stopping,
+                on_wait=progress.waiting,
             )
         if self._wanted.monitor:
             from lading.contracts.processing.measure.measuring import measure, write_down  # noqa: PLC0415
@@ -193,6 +211,23 @@ class _Single:
             self.measurement = await asyncio.to_thread(measure, outcome)
             write_down(self.measurement, records, outcome.run_id)
         return outcome
+
+    async def _image(self, engine: Engine, name: str) -> ImageInfo:
+        inline = not isinstance(self._task.taskTemplate, str)
+        if inline and self._options.pull is Pull.MISSING and (await engine.info()).cluster:
+            from lading.run.images import by_name  # noqa: PLC0415
+
+            # Nothing is read from it. To ask which one it is would take a pod, which is what a run
+            # takes; and that tells it, too.
+            return by_name(name)
+        return await image_of(engine, name, self._options, self._folder)
+
+
+def placed(engine: Engine, task: Task) -> Engine:
+    """Return an engine that looks for a task's image where the task runs."""
+    from lading.contracts.processing.placement import placement_of  # noqa: PLC0415
+
+    return engine.placed(placement_of(task.config))
 
 
 async def image_of(
@@ -248,6 +283,10 @@ class Progress:
     def __enter__(self) -> Progress:
         self._live("starting")
         return self
+
+    def waiting(self, why: str) -> None:
+        """Tell why it does not run yet; empty: it goes on."""
+        self._live(f"waits: {why}" if why else "starting")
 
     def started(self, running: Running) -> None:
         """Begin to look at it."""
@@ -319,8 +358,7 @@ def _summary(outcome: Outcome) -> str:
     used, limit = outcome.usage, outcome.plan.needs.memory
     peak = format_bytes(used.memory_peak) if used.memory_peak else "not seen"
     written = [
-        f"{item['name']}: {files(item['files'])}{_before(item)}, {format_bytes(item['bytes'])} "
-        f"in {_from_here(item['path'])}"
+        f"{item['name']}: {_amount(item)}in {_from_here(item['path'])}"
         for item in outcome.channels
         if item["direction"] == "output"
     ]
@@ -332,6 +370,13 @@ def _summary(outcome: Outcome) -> str:
         f"run {outcome.run_id}",
     ]
     return ", ".join(parts)
+
+
+def _amount(item: dict[str, Any]) -> str:
+    """Say how much lies in a channel; nothing of a volume, which nobody sees from here."""
+    if item["files"] is None:
+        return ""
+    return f"{files(item['files'])}{_before(item)}, {format_bytes(item['bytes'])} "
 
 
 def _before(item: dict[str, Any]) -> str:
@@ -359,8 +404,8 @@ def as_object(outcome: Outcome, measurement: Measurement | None = None) -> dict[
         "task": planned.instance.name,
         "template": planned.instance.identifier,
         "image": planned.instance.image,
-        "image_id": planned.image.id,
-        "image_digest": planned.digest,
+        "image_id": planned.image.id or outcome.ran,
+        "image_digest": outcome.ran or planned.digest,
         "container": outcome.container,
         "container_id": outcome.container_id,
         "exit_code": outcome.exit.code,

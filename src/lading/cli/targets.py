@@ -10,7 +10,7 @@ from pathlib import Path
 from lading.engine.base import Engine
 from lading.engine.discovery import open_engine
 from lading.engine.spec import ContainerInfo, State
-from lading.errors import InputError, RecordNotFound
+from lading.errors import EngineError, InputError, RecordNotFound
 from lading.run.creation import RUN_LABEL
 from lading.run.ownership import LOCK_LABEL, OWNER_LABEL, is_alive
 from lading.run.records import Records, Run, RunState, records_path
@@ -124,9 +124,17 @@ async def find(engine: Engine, records: Records, name: str) -> Target:
         (info,) = found.values()
         return Target(record_of(records, info), info)
     run = records.get(name)
-    return Target(
-        run, next((info for info in containers if info.labels.get(RUN_LABEL) == run.id), None)
-    )
+    there = next((info for info in containers if info.labels.get(RUN_LABEL) == run.id), None)
+    return Target(run, there or await _elsewhere(engine, run))
+
+
+async def _elsewhere(engine: Engine, run: Run) -> ContainerInfo | None:
+    """Find the container of a run that is in another namespace than those that were listed."""
+    if run.finished is not None or not run.container_id or "/" not in run.container_id:
+        return None
+    with contextlib.suppress(EngineError):
+        return await (await engine.container(run.container_id)).inspect()
+    return None
 
 
 def record_of(records: Records, container: ContainerInfo) -> Run | None:

@@ -17,9 +17,12 @@ from lading.engine.spec import (
     Network,
     NetworkInfo,
     NetworkSpec,
+    Placement,
     PullStatus,
+    RegistryLogin,
     State,
     Stats,
+    Volume,
 )
 
 __all__ = [
@@ -38,8 +41,11 @@ __all__ = [
     "Network",
     "NetworkInfo",
     "NetworkSpec",
+    "Placement",
     "Progress",
     "PullStatus",
+    "RegistryLogin",
     "State",
     "Stats",
+    "Volume",
 ]

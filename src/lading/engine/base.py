@@ -14,7 +14,7 @@ from __future__ import annotations
 import socket
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
-from typing import Protocol, Self
+from typing import Protocol, Self, runtime_checkable
 
 from lading.engine.spec import (
     ContainerInfo,
@@ -25,14 +25,19 @@ from lading.engine.spec import (
     LogChunk,
     NetworkInfo,
     NetworkSpec,
+    Placement,
     PullStatus,
     Stats,
 )
 
-__all__ = ["Container", "Engine", "Progress"]
+__all__ = ["Container", "Engine", "OnWait", "Progress", "Selective"]
 
 Progress = Callable[[PullStatus], None]
 """Told of every step of a pull or build, on the event loop; must not block."""
+
+OnWait = Callable[[str], None]
+"""Told, on the event loop, why a container does not run yet, in the engine's words; of the end of
+the waiting by an empty text. Must not block."""
 
 
 class Container(Protocol):
@@ -41,15 +46,27 @@ class Container(Protocol):
     @property
     def id(self) -> str:
         """The engine's id of it."""
-        ...
 
     @property
     def name(self) -> str:
         """Its name on the engine."""
+
+    @property
+    def news_delay(self) -> float:
+        """Seconds that the news of its end may take: who lost it to that waits for so long."""
         ...
 
-    async def start(self) -> None:
+    @property
+    def stats_interval(self) -> float:
+        """Seconds between two looks at what it uses; 0 where a look costs next to nothing."""
+
+    async def start(self, on_wait: OnWait | None = None) -> None:
         """Start it; a container that runs already is left alone.
+
+        Parameters
+        ----------
+        on_wait : callable or None
+            Told what it waits for, where an engine has to find a place or an image for it first.
 
         Raises
         ------
@@ -163,6 +180,31 @@ class Container(Protocol):
 
     async def remove(self) -> None:
         """Kill it if it runs, and remove it with its anonymous volumes; nothing if it is gone."""
+        ...
+
+
+@runtime_checkable
+class Selective(Protocol):
+    """A container that can tell what has changed in a copy that it has of a directory of ours."""
+
+    async def changed(
+        self, path: str, known: Mapping[str, str]
+    ) -> tuple[dict[str, str], bytes] | None:
+        """Look at a directory, and fetch what is new.
+
+        Parameters
+        ----------
+        path : str
+            Target of a mount that is a copy and may be written to, absolute.
+        known : mapping
+            What was answered the last time; empty the first time.
+
+        Returns
+        -------
+        (dict of str to str, bytes) or None
+            All paths below it with their states, and tar archives, one after the other, with
+            those that may have changed. None: this can't be said, :meth:`Container.get` has all.
+        """
         ...
 
 
@@ -392,9 +434,16 @@ class Engine(Protocol):
         """
         ...
 
+    def placed(self, placement: Placement) -> Self:
+        """Return this engine as one that looks for images where `placement` says.
+
+        On a cluster that takes containers for a moment: these are in its namespace, with its
+        credentials for registries. Both are one connection: only the first is closed.
+        """
+        ...
+
     async def close(self) -> None:
         """Let go of every connection; containers are not touched."""
-        ...
 
     async def __aenter__(self) -> Self: ...
 

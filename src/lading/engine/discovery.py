@@ -24,7 +24,8 @@ from lading.settings import EngineOptions, environment
 __all__ = ["Candidate", "candidates", "open_engine", "open_first"]
 
 _DEFAULT_CONTEXT = "default"
-_SCHEMES = ("unix://", "tcp://", "http://", "https://", "ssh://", "npipe://")
+_CLUSTER = "kubernetes://"
+_SCHEMES = ("unix://", "tcp://", "http://", "https://", "ssh://", "npipe://", _CLUSTER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,8 @@ class Candidate:
     Parameters
     ----------
     address : str
-        ``unix:///path``, ``tcp://host:port`` or another scheme.
+        ``unix:///path``, ``tcp://host:port``, ``kubernetes://context/namespace`` (both may be left
+        out) or another scheme.
     source : str
         Who says so, for messages.
     explicit : bool
@@ -65,14 +67,17 @@ def candidates(options: EngineOptions, env: Mapping[str, str] | None = None) -> 
     """
     env = environment() if env is None else env
     chosen = options.engine
+    if chosen in ("kubernetes", "k8s"):  # only where it was asked for, whatever else there is
+        return [Candidate(_CLUSTER, f"--engine {chosen}", True)]
     if chosen not in ("", "docker", "podman"):
         if not chosen.startswith(_SCHEMES):
             raise ConfigError(
                 "engine",
                 f"{chosen!r} is no engine",
-                fix="write docker, podman, unix:///path/of/socket or tcp://host:port",
+                fix="write docker, podman, kubernetes, unix:///path/of/socket or tcp://host:port",
             )
-        return [Candidate(chosen, "--engine", True, _tls(chosen, env))]
+        tls = None if chosen.startswith(_CLUSTER) else _tls(chosen, env)
+        return [Candidate(chosen, "--engine", True, tls)]
     found: Candidate | None = None
     if chosen in ("", "docker"):
         found = _docker_host(env) or _docker_context(env)
@@ -121,6 +126,8 @@ async def open_first(
     tried: list[tuple[Candidate, EngineUnreachable]] = []
     for candidate in places:
         try:
+            if candidate.address.startswith(_CLUSTER):
+                return await _cluster(candidate.address, options, env)
             return await DockerEngine.open(
                 candidate.address, timeout=options.engine_timeout, tls=candidate.tls, env=env
             )
@@ -130,6 +137,12 @@ async def open_first(
                 raise
             tried.append((candidate, error))
     raise _none_found(options.engine, tried)
+
+
+async def _cluster(address: str, options: EngineOptions, env: Mapping[str, str]) -> Engine:
+    from lading.engine.kubernetes.engine import KubernetesEngine  # noqa: PLC0415  # few want one
+
+    return await KubernetesEngine.open(address, options=options, env=env)
 
 
 def _none_found(wanted: str, tried: list[tuple[Candidate, EngineUnreachable]]) -> EngineUnreachable:

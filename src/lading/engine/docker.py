@@ -28,6 +28,7 @@ from lading.engine.docker_wire import (
 )
 from lading.engine.image_files import read_member
 from lading.engine.oom import OomJudge
+from lading.engine.placement import Placement, refuse_volumes
 from lading.engine.reach import Reach, obstacle
 from lading.engine.reference import is_image_id, parse
 from lading.engine.shield import keep_or_undo
@@ -142,6 +143,7 @@ class DockerEngine(DockerBuilds, DockerNetworks):
         """Make a container; it does not run yet."""
         if not is_image_id(spec.image):
             parse(spec.image)
+        refuse_volumes(spec.volumes, self._identity.kind)
         return await keep_or_undo(self._create(spec), _remove_container)
 
     async def _create(self, spec: ContainerSpec) -> DockerContainer:
@@ -217,6 +219,10 @@ class DockerEngine(DockerBuilds, DockerNetworks):
             else:
                 return [container_listed(found) for found in reply.json() or ()]
         raise AssertionError  # the last try returned or raised
+
+    def placed(self, placement: Placement) -> Self:  # noqa: ARG002
+        """Return itself: images are in one place here."""
+        return self
 
     async def open_door(self, labels: Mapping[str, str]) -> None:
         """See to it that containers without a network can be reached, also from in a container."""

@@ -19,6 +19,7 @@ from lading.engine.spec import ContainerInfo, Exit, LogChunk, State, Stats
 from lading.errors import ContainerNotFound, EngineError, EngineUnreachable
 
 if TYPE_CHECKING:
+    from lading.engine.base import OnWait
     from lading.engine.docker_api import Api
     from lading.engine.oom import OomJudge
     from lading.engine.reach import Reach
@@ -51,6 +52,16 @@ class DockerContainer:
         self._start_error = ""
 
     @property
+    def news_delay(self) -> float:
+        """Events come at once."""
+        return 1.0
+
+    @property
+    def stats_interval(self) -> float:
+        """Looks cost next to nothing."""
+        return 0.0
+
+    @property
     def id(self) -> str:
         """The engine's id of it."""
         return self._id
@@ -63,8 +74,8 @@ class DockerContainer:
     def __repr__(self) -> str:
         return f"<container {self._name} {self._id[:12]}>"
 
-    async def start(self) -> None:
-        """Start it; a container that runs already is left alone."""
+    async def start(self, on_wait: OnWait | None = None) -> None:  # noqa: ARG002
+        """Start it; a container that runs already is left alone. It never waits for a place."""
         try:
             await self._api.call(
                 "POST", f"{self._path}/start", self._call("starting"), accept=frozenset({304})

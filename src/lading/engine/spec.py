@@ -9,8 +9,9 @@ import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from types import MappingProxyType
 
+from lading.engine.engine_info import EngineInfo
+from lading.engine.placement import Placement, RegistryLogin, Volume, empty
 from lading.errors import InvalidLimit
 from lading.units import format_bytes
 
@@ -28,18 +29,16 @@ __all__ = [
     "Network",
     "NetworkInfo",
     "NetworkSpec",
+    "Placement",
     "PullStatus",
+    "RegistryLogin",
     "State",
     "Stats",
+    "Volume",
 ]
 
 
 _SHARES_MIN, _SHARES_MAX = 2, 1 << 18  # the kernel's
-
-
-def _empty() -> Mapping[str, str]:
-    """A default that nobody can change (Python 3.11 takes no mapping proxy as one)."""
-    return MappingProxyType({})
 
 
 class State(enum.StrEnum):
@@ -73,11 +72,16 @@ class Mount:
     read_only : bool
         Whether the container may only read it. Other file systems that are mounted below `source`
         are not in it then, as engines can't keep those from being written to.
+    returns: bool
+        Where it is a copy (:attr:`EngineInfo.shared`) that may be written to: whether that comes
+        back by itself when the container has ended. Otherwise whoever wants it has
+        :meth:`~lading.engine.base.Container.get` bring it, which works until it is removed.
     """
 
     source: str
     target: str
     read_only: bool = True
+    returns: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +176,10 @@ class ContainerSpec:
         Control group under which the engine puts the container's own, an absolute path such as
         ``/lading/1``; for engines whose :attr:`EngineInfo.cgroup_driver` is ``cgroupfs``. Whoever
         names one removes it, as no engine does. None leaves it to the engine.
+    volumes : tuple of Volume
+        What of a cluster it sees; other engines raise NotSupported.
+    placement : Placement or None
+        Where it runs on a cluster.
 
     Raises
     ------
@@ -183,8 +191,8 @@ class ContainerSpec:
     name: str | None = None
     command: tuple[str, ...] | None = None
     args: tuple[str, ...] | None = None
-    env: Mapping[str, str] = field(default_factory=_empty)
-    labels: Mapping[str, str] = field(default_factory=_empty)
+    env: Mapping[str, str] = field(default_factory=empty)
+    labels: Mapping[str, str] = field(default_factory=empty)
     mounts: tuple[Mount, ...] = ()
     devices: tuple[Device, ...] = ()
     gpus: Gpu | None = None
@@ -198,6 +206,8 @@ class ContainerSpec:
     sealed: bool = False
     capabilities: tuple[str, ...] = ()
     group: str | None = None
+    volumes: tuple[Volume, ...] = ()
+    placement: Placement | None = None
 
     def __post_init__(self) -> None:
         cpus, memory = self.requests.cpus, self.requests.memory
@@ -270,7 +280,7 @@ class ContainerInfo:
     pid: int | None = None
     exit: Exit | None = None
     limits: Limits = field(default_factory=Limits)
-    networks: Mapping[str, str] = field(default_factory=_empty)
+    networks: Mapping[str, str] = field(default_factory=empty)
     """Name of each network it is attached to, and its address there (may be empty)."""
 
 
@@ -288,6 +298,8 @@ class ImageInfo:
         Bytes on disk.
     directory : str
         Where its programs start, absolute; empty if it does not say.
+    reference : str
+        Where nodes of a cluster fetch it; empty where the engine keeps it by its id.
     """
 
     id: str
@@ -303,6 +315,12 @@ class ImageInfo:
     exposed: tuple[int, ...]
     architecture: str
     directory: str = ""
+    reference: str = ""
+
+    @property
+    def runs_as(self) -> str:
+        """What a container of exactly this image is made from."""
+        return self.reference or self.id
 
 
 @dataclass(frozen=True, slots=True)
@@ -368,7 +386,7 @@ class NetworkSpec:
     """
 
     name: str
-    labels: Mapping[str, str] = field(default_factory=_empty)
+    labels: Mapping[str, str] = field(default_factory=empty)
     internal: bool = False
     isolated: bool = False
 
@@ -382,55 +400,3 @@ class NetworkInfo:
     labels: Mapping[str, str]
     internal: bool
     containers: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class EngineInfo:
-    """What an engine is and has.
-
-    Parameters
-    ----------
-    kind : str
-        ``docker``, ``podman``, ``kubernetes``, ``fake``.
-    address : str
-        Where it answers.
-    version, api_version : str
-        Its own, and of the interface it speaks.
-    runtimes : tuple of str
-        OCI runtimes it knows by name.
-    default_runtime : str
-        The one it uses unless told otherwise.
-    cgroup_version : int
-        1 or 2; 0 where unknown.
-    cgroup_driver : str
-        Who makes the containers' control groups: the engine itself by their paths (``cgroupfs``),
-        or ``systemd``. Empty where unknown, where its paths are not those that we see, and where
-        its operator has chosen the group of all containers.
-    gpu_driver : bool
-        Whether it can hand out GPUs.
-    cpus : int
-        Cores of its host.
-    memory : int
-        Bytes of its host.
-    rootless : bool
-        Whether it runs without root.
-    local : bool
-        Whether its containers are processes of the kernel we run on, and we may look into them.
-    warnings : tuple of str
-        What the engine itself warns of.
-    """
-
-    kind: str
-    address: str
-    version: str
-    api_version: str
-    runtimes: tuple[str, ...]
-    default_runtime: str
-    cgroup_version: int
-    gpu_driver: bool
-    cpus: int
-    memory: int
-    rootless: bool
-    local: bool
-    warnings: tuple[str, ...] = ()
-    cgroup_driver: str = ""

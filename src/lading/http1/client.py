@@ -25,10 +25,21 @@ async def open_unix(path: str) -> Connection:
     return (await loop.create_unix_connection(Connection, path))[1]
 
 
-async def open_tcp(host: str, port: int, tls: ssl.SSLContext | None = None) -> Connection:
-    """Connect to a TCP port."""
+async def open_tcp(
+    host: str, port: int, tls: ssl.SSLContext | None = None, *, server_name: str | None = None
+) -> Connection:
+    """Connect to a TCP port.
+
+    Parameters
+    ----------
+    tls : ssl.SSLContext or None
+        None speaks plain HTTP.
+    server_name : str or None
+        Whose certificate the other end must show; None: that of `host`.
+    """
     loop = asyncio.get_running_loop()
-    return (await loop.create_connection(Connection, host, port, ssl=tls))[1]
+    made = loop.create_connection(Connection, host, port, ssl=tls, server_hostname=server_name)
+    return (await made)[1]
 
 
 async def open_socket(sock: socket.socket) -> Connection:

@@ -297,6 +297,12 @@ class Connection(asyncio.Protocol):
         found = self._transport.get_extra_info(name) if self._transport is not None else None
         return found if isinstance(found, tuple) else None
 
+    def set_options(self, options: Iterable[tuple[int, int, int]]) -> None:
+        """Set options of the socket: level, name and value of each."""
+        if self._transport is not None:
+            for option in options:
+                self._transport.get_extra_info("socket").setsockopt(*option)
+
     def close(self) -> None:
         """Close at once."""
         self._error = self._error or ConnectionResetError("the connection was closed by us")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ from lading.units import format_bytes, format_quantity, format_seconds
 if TYPE_CHECKING:
     from lading.run.records import Run
 
-__all__ = ["code_of", "explain_exit", "explain_run", "outcome"]
+__all__ = ["code_of", "explain_exit", "explain_run", "failure", "outcome"]
 
 _KILLED = 137
 
@@ -104,6 +105,13 @@ def outcome(end: Exit | None, ran: bool) -> RunState:
     if end is None:
         return RunState.LOST
     return RunState.SUCCEEDED if end.code == 0 else RunState.FAILED
+
+
+def failure(error: BaseException) -> RunState:
+    """Judge a run that an error has ended."""
+    if isinstance(error, asyncio.CancelledError | KeyboardInterrupt):
+        return RunState.CANCELLED
+    return RunState.LOST if isinstance(error, ContainerLost) else RunState.FAILED
 
 
 def _code(code: int) -> str:

@@ -130,6 +130,7 @@ async def hand_over(
     *,
     labels: Mapping[str, str],
     timeout: float = _TIMEOUT,
+    helper: bool = True,
 ) -> Report:
     """Give what was written since a stamp to the user that this process runs as.
 
@@ -148,20 +149,23 @@ async def hand_over(
         What a helper carries, so that sweeping finds it (see :class:`lading.run.ownership.Owner`).
     timeout : float
         Seconds for the helper.
+    helper : bool
+        Whether there may be one: containers of a cluster do not see the directories.
 
     Raises
     ------
     asyncio.CancelledError
         The caller was cancelled meanwhile; it is done.
     """
-    return await to_the_end(_hand_over(engine, image, stamp, labels, timeout))
+    done = _hand_over(engine, image, stamp, labels, timeout if helper else None)
+    return await to_the_end(done)
 
 
 async def _hand_over(
-    engine: Engine, image: str, stamp: Stamp, labels: Mapping[str, str], timeout: float
+    engine: Engine, image: str, stamp: Stamp, labels: Mapping[str, str], timeout: float | None
 ) -> Report:
     report, kept, denied = await asyncio.to_thread(_give_ourselves, stamp)
-    if not denied:
+    if not denied or timeout is None:
         return report
     try:
         done = await _Helper(engine, image, stamp, labels, timeout).work(kept)

@@ -13,7 +13,7 @@ from lading.engine.shield import to_the_end
 from lading.engine.spec import ImageInfo, PullStatus
 from lading.errors import ImageNotFound, QueueFull
 
-__all__ = ["Get", "Images", "pull_if_absent"]
+__all__ = ["Get", "Images", "by_name", "pull_if_absent"]
 
 Get = Callable[[str, Progress], Awaitable[ImageInfo]]
 """How an image is had that the engine lacks; told of every step, on the event loop."""
@@ -175,3 +175,22 @@ async def pull_if_absent(engine: Engine, ref: str, progress: Progress | None = N
     if images is None:
         images = _of_engine[engine] = Images(engine)
     return await images.have(ref, progress)
+
+
+def by_name(ref: str) -> ImageInfo:
+    """Tell nothing of an image but its name: for a cluster, which knows more once it runs."""
+    return ImageInfo(
+        id="",
+        tags=(ref,),
+        digests=(),
+        size=0,
+        created=None,
+        labels={},
+        entrypoint=(),
+        command=(),
+        env={},
+        user="",
+        exposed=(),
+        architecture="",
+        reference=ref,
+    )

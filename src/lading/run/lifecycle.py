@@ -18,7 +18,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from lading.engine.base import Container, Engine
+from lading.engine.base import Container, Engine, OnWait
 from lading.engine.shield import to_the_end
 from lading.engine.spec import ContainerSpec, Exit, LogChunk
 from lading.errors import (
@@ -31,7 +31,7 @@ from lading.errors import (
 )
 from lading.run.accounting import Accounting
 from lading.run.creation import RUN_LABEL, create, create_counted, remove
-from lading.run.ending import explain_exit, outcome
+from lading.run.ending import explain_exit, failure, outcome
 from lading.run.logs import LogTail
 from lading.run.readiness import Readiness, until_ready
 from lading.run.records import Records, Run, RunState, new_id
@@ -153,16 +153,17 @@ class Running:
                 return self._records.get(self.run_id).state is RunState.STOPPING
         return False
 
-    async def explain(self, timeout: float = _LATE) -> LadingError | None:
+    async def explain(self, timeout: float = 0.0) -> LadingError | None:
         """Say why it ended, if it has or does within `timeout` seconds; None if it runs.
 
-        For whoever lost a connection to it: that is known a moment before the end is.
+        For whoever lost a connection to it: that is known a moment before the end is, so at least
+        as long is waited as the engine may take to tell.
 
         Returns
         -------
         OutOfMemory or ExitedEarly or ContainerLost or EngineUnreachable or None
         """
-        await asyncio.wait({self.exited}, timeout=timeout)
+        await asyncio.wait({self.exited}, timeout=max(timeout, self.container.news_delay))
         if not self.exited.done():
             return None
         error = self.exited.exception()
@@ -255,6 +256,8 @@ class Running:
             try:
                 return await self.container.wait()
             except ContainerNotFound as error:
+                if error.end is not None and self.stopped:
+                    return error.end  # type: ignore[no-any-return]
                 raise ContainerLost(
                     f"{self.task}: its container {self.container.name} was removed while it ran",
                     logs=self.tail.tail(),
@@ -338,6 +341,7 @@ async def start(
     on_log: Callable[[LogChunk], None] | None = None,
     accounting: bool = False,
     exact: bool = False,
+    on_wait: OnWait | None = None,
 ) -> Running:
     """Create a container, start it, and wait until it is ready.
 
@@ -356,6 +360,8 @@ async def start(
         exact, however short it lived. Otherwise what was seen now and then is told.
     exact : bool
         Whether all that it prints is wanted byte for byte, see :meth:`LogTail.attach`.
+    on_wait : callable or None
+        Told why it does not run yet, see :meth:`lading.engine.base.Container.start`.
 
     Raises
     ------
@@ -373,9 +379,8 @@ async def start(
     name = spec.name or f"lading-{run_id}"
     spec = replace(spec, name=name, labels={**spec.labels, RUN_LABEL: run_id})
     task = run.name if run is not None else spec.image
-    if run is None:
-        records = None
-    elif records is not None:
+    records = records if run is not None else None
+    if run is not None and records is not None:
         records.begin(replace(run, container_name=name))
     counters: Accounting | None = None
     try:
@@ -385,8 +390,11 @@ async def start(
             container = await create(engine, spec, run_id)
     except BaseException as error:
         if records is not None:
-            records.finish(run_id, _failure(error), error=_message(error))
+            records.finish(run_id, failure(error), error=_message(error))
         raise
+    if records is not None and spec.placement is not None:
+        # Where on a cluster it is, in case that nobody is left to say it.
+        records.update(run_id, container_id=container.id)
     mark = readiness.mark if readiness is not None else None
     it = Running(
         container, spec, task=task, run_id=run_id, records=records, mark=mark, counters=counters
@@ -396,7 +404,7 @@ async def start(
     try:
         if exact:
             await it.tail.attach()
-        await container.start()
+        await container.start(on_wait)
         it.follow()
         if readiness is not None and not await until_ready(
             readiness, task=task, container=container, tail=it.tail, exited=it.exited
@@ -408,7 +416,7 @@ async def start(
         await it.close(state=RunState.LOST, error=lost.message)
         raise lost from error
     except BaseException as error:
-        await it.close(state=_failure(error), error=_message(error))
+        await it.close(state=failure(error), error=_message(error))
         raise
     return it
 
@@ -431,15 +439,9 @@ async def running(
     try:
         yield it
     except BaseException as error:
-        await it.close(grace, state=_failure(error), error=_message(error))
+        await it.close(grace, state=failure(error), error=_message(error))
         raise
     await it.close(grace)
-
-
-def _failure(error: BaseException) -> RunState:
-    if isinstance(error, asyncio.CancelledError | KeyboardInterrupt):
-        return RunState.CANCELLED
-    return RunState.LOST if isinstance(error, ContainerLost) else RunState.FAILED
 
 
 def _message(error: BaseException) -> str:

@@ -26,7 +26,7 @@ from lading.engine.spec import State
 from lading.errors import ContainerNotFound, EngineError, RecordError
 from lading.run.accounting import remove_dead_groups
 from lading.run.processes import process_name
-from lading.run.records import Records
+from lading.run.records import Records, RunState
 
 __all__ = [
     "LOCK_LABEL",
@@ -50,6 +50,8 @@ _UNFINISHED = 60.0
 """Seconds after which a lock file that never got its name is a dead process's."""
 _AT_ONCE = 8
 """Containers to remove at the same time."""
+_MANY = 1000
+"""Open runs to look at, of which a cluster may have pods in any namespace."""
 
 
 class Owner:
@@ -169,6 +171,8 @@ async def sweep(engine: Engine, state_directory: Path, records: Records | None) 
     work = _Sweep(engine, state_directory / _FOLDER)
     try:
         await work.remove()
+        if records is not None:
+            await work.remove_elsewhere(records)
         groups = await asyncio.to_thread(remove_dead_groups)
         lost = 0
         if records is not None:
@@ -229,27 +233,15 @@ class _Sweep:
     _dead: dict[str, bool] = field(default_factory=dict)
     _held: dict[str, tuple[int, Path]] = field(default_factory=dict)
     _kept: set[str] = field(default_factory=set)
+    _turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_AT_ONCE))
 
     async def remove(self) -> None:
         """Remove containers, then networks, of all whose owner is dead."""
-        limit = asyncio.Semaphore(_AT_ONCE)
-
-        async def one(container_id: str, name: str, owner: str) -> None:
-            async with limit:
-                try:
-                    await (await self.engine.container(container_id)).remove()
-                except ContainerNotFound:
-                    return
-                except EngineError as error:
-                    self._failed(owner, f"container {name}: {error}")
-                else:
-                    self.containers.append(name)
-
         found = await self.engine.containers({OWNER_LABEL: ""})
         async with asyncio.TaskGroup() as group:
             for info in found:
                 if await self._is_dead(info.labels):
-                    group.create_task(one(info.id, info.name, info.labels[OWNER_LABEL]))
+                    group.create_task(self._remove(info.id, info.name, info.labels[OWNER_LABEL]))
         for network in await self.engine.networks({OWNER_LABEL: ""}):
             if await self._is_dead(network.labels):
                 try:
@@ -257,6 +249,31 @@ class _Sweep:
                     self.networks.append(network.name)
                 except EngineError as error:
                     self._failed(network.labels[OWNER_LABEL], f"network {network.name}: {error}")
+
+    async def remove_elsewhere(self, records: Records) -> None:
+        """Remove what dead owners of ours left in other namespaces than the engine's."""
+        if not (await self.engine.info()).cluster:
+            return
+        for state in (RunState.STARTING, RunState.RUNNING, RunState.STOPPING):
+            for run in records.list(state=state, limit=_MANY):
+                place = run.container_id or ""
+                if "/" not in place:
+                    continue
+                if await asyncio.to_thread(is_alive, self.folder.parent, run.owner):
+                    continue
+                await self._remove(place, run.container_name or place, run.owner)
+
+    async def _remove(self, container_id: str, name: str, owner: str) -> None:
+        async with self._turns:
+            try:
+                container = await self.engine.container(container_id)
+                await container.remove()
+            except ContainerNotFound:
+                return
+            except EngineError as error:
+                self._failed(owner, f"container {name}: {error}")
+            else:
+                self.containers.append(name)
 
     async def end_runs(self, records: Records) -> int:
         """End the runs of the dead, also of those who left nothing else."""

@@ -11,6 +11,7 @@ look; `cpu.stat`), and hosts that mount both. See the kernel's
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -220,7 +221,9 @@ class Meter:
     """Looks at what a container uses, now and then until it ends, for its counters die with it.
 
     The counters only grow, so looking at times that grow with its age misses a fifth of its last
-    life at the most; in its first second, where that is cheap, it looks every 5 ms.
+    life at the most; in its first second, where that is cheap, it looks every 5 ms. Where a look
+    costs a call to a cluster, there is none in the first seconds, and few afterwards
+    (:attr:`~lading.engine.base.Container.stats_interval`).
 
     Parameters
     ----------
@@ -237,6 +240,8 @@ class Meter:
         self._found = False
         self._last = Usage()
         self._task: asyncio.Task[None] | None = None
+        self._interval = container.stats_interval
+        self._next = 0.0
 
     @property
     def last(self) -> Usage:
@@ -246,6 +251,7 @@ class Meter:
     def start(self, delay: float = 0.0) -> None:
         """Begin to look, in so many seconds; often at first if in none."""
         if self._task is None and not (self._kept and self._kept.exact):
+            self._next = asyncio.get_running_loop().time() + self._interval
             name = f"meter {self._container.name}"
             self._task = asyncio.create_task(self._watch(delay), name=name)
 
@@ -265,7 +271,12 @@ class Meter:
         """
         if self._kept is not None:
             return self.read()
-        if not self._found:
+        if self._interval:
+            now = asyncio.get_running_loop().time()
+            if now < self._next:
+                return self._last
+            self._next = now + self._interval
+        if not self._found and not self._interval:
             pid = (await self._container.inspect()).pid
             if pid is not None:
                 self._groups = await asyncio.to_thread(
@@ -292,6 +303,11 @@ class Meter:
     async def _watch(self, delay: float) -> None:
         await asyncio.sleep(delay)
         loop = asyncio.get_running_loop()
+        if self._interval:
+            while True:
+                await asyncio.sleep(max(self._next - loop.time(), 0))
+                with contextlib.suppress(LadingError, OSError):
+                    await self.look()
         young = loop.time() + (0.0 if delay else _YOUNG)
         wait = _FIRST_LOOK
         while True:

@@ -16,6 +16,7 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Mapping
 from typing import Self
 
+from lading.engine.placement import Placement, refuse_volumes
 from lading.engine.spec import (
     ContainerInfo,
     ContainerSpec,
@@ -212,6 +213,7 @@ class FakeEngine(FakeImages):
             raise NotSupported(
                 f"unknown runtime {spec.runtime!r}", status=400, fix=f"this engine knows {known}"
             )
+        refuse_volumes(spec.volumes, "the fake engine")
         capabilities_of(spec)
         self._networks.check(spec.network)
         await FakeFiles.check_mounts(spec.mounts)
@@ -246,6 +248,10 @@ class FakeEngine(FakeImages):
         """Remove a network."""
         await self.enter("remove_network")
         self._networks.remove(name, self._containers.values())
+
+    def placed(self, placement: Placement) -> Self:  # noqa: ARG002
+        """Return itself: images are in one place here."""
+        return self
 
     async def open_door(self, labels: Mapping[str, str]) -> None:  # noqa: ARG002
         """Do nothing: every container can be reached."""

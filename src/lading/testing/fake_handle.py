@@ -12,6 +12,7 @@ from lading.engine.spec import ContainerInfo, Exit, LogChunk, Stats
 from lading.errors import ContainerNotFound
 
 if TYPE_CHECKING:
+    from lading.engine.base import OnWait
     from lading.testing.fake_container import ContainerState
     from lading.testing.fake_engine import FakeEngine
 
@@ -29,6 +30,16 @@ class FakeContainer:
         self._state = state
 
     @property
+    def news_delay(self) -> float:
+        """As long as with Docker."""
+        return 1.0
+
+    @property
+    def stats_interval(self) -> float:
+        """Looks cost next to nothing."""
+        return 0.0
+
+    @property
     def id(self) -> str:
         """The engine's id of it."""
         return self._state.id
@@ -38,8 +49,8 @@ class FakeContainer:
         """Its name on the engine."""
         return self._state.name
 
-    async def start(self) -> None:
-        """Start it, or start it again; one that runs is left alone."""
+    async def start(self, on_wait: OnWait | None = None) -> None:  # noqa: ARG002
+        """Start it, or start it again; one that runs is left alone. It waits for nothing."""
         await self._enter("start", self._engine.start_seconds)
         if self._state.process is None:
             self._engine.launch(self._state)

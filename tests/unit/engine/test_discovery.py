@@ -77,6 +77,16 @@ def test_what_was_asked_for_is_the_only_one(env: dict[str, str]) -> None:
     assert _addresses(AUTO, env) == ["unix:///p.sock"]
 
 
+def test_a_cluster_only_where_it_was_asked_for(env: dict[str, str]) -> None:
+    env |= {"KUBECONFIG": "/nowhere", "KUBERNETES_SERVICE_HOST": "10.0.0.1"}
+    assert not any(address.startswith("kubernetes") for address in _addresses(AUTO, env))
+    env |= {"DOCKER_HOST": "tcp://10.0.0.1:2375", "DOCKER_TLS_VERIFY": "1"}
+    for name in ("kubernetes", "k8s"):
+        assert _addresses(EngineOptions(name), env) == ["kubernetes://"]
+    (there,) = candidates(EngineOptions("kubernetes://mine/jobs"), env)
+    assert there == Candidate("kubernetes://mine/jobs", "--engine", True)
+
+
 def test_tls_as_the_variables_say(env: dict[str, str], home: Path) -> None:
     env["DOCKER_HOST"] = "tcp://10.0.0.1:2376"
     assert candidates(AUTO, env)[0].tls is None

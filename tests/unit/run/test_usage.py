@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
-from lading.run.usage import ControlGroups, Usage
+from lading.engine.spec import Stats
+from lading.run.usage import ControlGroups, Meter, Usage
 
 ID = "c0ffee" + "0" * 58
 
@@ -133,3 +136,35 @@ def test_this_process_on_this_machine() -> None:
 
 def test_peaks_are_kept() -> None:
     assert Usage(5, 9, 2.0).grown(Usage(1, 1, 1.0)) == Usage(1, 9, 2.0)
+
+
+class _OfCluster:
+    """A container of which every look costs a call."""
+
+    name, id, stats_interval = "x", "x", 0.2
+
+    def __init__(self) -> None:
+        self.looks: list[float] = []
+
+    async def stats(self) -> Stats:
+        self.looks.append(asyncio.get_running_loop().time())
+        return Stats(memory=len(self.looks), memory_peak=None, cpu_seconds=0.0)
+
+
+async def test_a_cluster_is_asked_rarely_and_about_short_ones_never() -> None:
+    container = _OfCluster()
+    meter = Meter(container)  # type: ignore[arg-type]
+    began = asyncio.get_running_loop().time()
+    meter.start()
+    assert (await meter.look()).memory == 0
+    while len(container.looks) < 3:
+        await asyncio.sleep(0.01)
+        await meter.look()
+    await meter.close()
+    gaps = [later - earlier for earlier, later in pairwise([began, *container.looks])]
+    assert min(gaps) >= container.stats_interval
+    assert meter.last.memory_peak == 3
+
+
+async def test_who_asks_once_is_told_at_once() -> None:
+    assert (await Meter(_OfCluster()).look()).memory == 1  # type: ignore[arg-type]

@@ -76,6 +76,13 @@ def _add_looking(app: FastAPI, executor: Executor) -> None:
         """Say that the executor answers; needs no token."""
         return _json(b'{\n    "status": "ok"\n}')
 
+    @app.get("/ready", responses=RESPONSES["ready"], tags=["lading"])
+    async def ready() -> Response:
+        """Say whether it takes work, for a load balancer's probe; needs no token."""
+        if executor.ready:
+            return _json(b'{\n    "ready": true\n}')
+        return _json(b'{\n    "ready": false\n}', 503)
+
     @app.get("/stats", responses=RESPONSES["stats"], tags=["original"])
     async def stats() -> Response:
         """Tell what the host has, what tasks may use, and what they use."""

@@ -101,7 +101,7 @@ class Executor:
         """Look at the engine and the GPUs, and open the pool."""
         options = self.options
         self._info = await self._engine.info()
-        self._gpus = await asyncio.to_thread(inventory) if options.has_gpu else Inventory()
+        self._gpus = await self._lendable() if options.has_gpu else Inventory()
         if options.has_gpu and not self._gpus.gpus:
             log.warning("has_gpu is set, but there is no GPU to lend: %s", self._gpus.reason)
         self._monitor = GpuMonitor(self._gpus.gpus)
@@ -124,6 +124,12 @@ class Executor:
 
     def _make_launcher(self) -> Launcher:
         return Launcher(self.options, self._info, self._owner.labels(), sealed=self._sealed)
+
+    async def _lendable(self) -> Inventory:
+        """Look for the GPUs of the machine on which tasks run."""
+        if self._info.cluster:
+            return Inventory(reason="which of a cluster's are idle can't be seen from here")
+        return await asyncio.to_thread(inventory)
 
     async def _can_seal(self) -> bool:
         """Find out whether tasks without any network can be reached."""
@@ -150,8 +156,8 @@ class Executor:
     def _lent(self, options: ExecutorOptions) -> Resources:
         info = self._info
         return Resources(
-            cpus=min(options.cpu, info.cpus),
-            memory=min(options.mem * MIB, int(info.memory * HOST_SHARE)),
+            cpus=min(options.cpu, info.cpus or options.cpu),
+            memory=min(options.mem * MIB, int(info.memory * HOST_SHARE) or options.mem * MIB),
             gpus=len(self._gpus.gpus) if options.has_gpu else 0,
         )
 
@@ -161,6 +167,11 @@ class Executor:
     def stopping(self) -> bool:
         """Whether the end has begun."""
         return self._stopping
+
+    @property
+    def ready(self) -> bool:
+        """Whether it takes work: it is neither paused nor ending."""
+        return not self._paused and not self._stopping
 
     def stop_accepting(self) -> None:
         """Refuse new work, and what waits for room, from now on; what is running goes on."""
@@ -203,7 +214,7 @@ class Executor:
                 fix="POST /pause, then /update-config, then /unpause",
             )
         if changes.get("has_gpu") and not self.options.has_gpu:
-            self._gpus = await asyncio.to_thread(inventory)
+            self._gpus = await self._lendable()
             self._monitor.watch(self._gpus.gpus)
         options = dataclasses.replace(self.options, **changes)
         self.options = options
@@ -213,7 +224,7 @@ class Executor:
 
     async def stats(self) -> dict[str, object] | None:
         """Collect the figures of ``GET /stats``; None while no work is taken."""
-        if self._paused or self._stopping:
+        if not self.ready:
             return None
         return host_stats(self._info, self._capacity, self._gpus.gpus)
 
@@ -279,7 +290,7 @@ class Executor:
 
     async def _resolve(self, request: Request) -> tuple[Request, ImageInfo]:
         """Find what is asked for; a task by its CID has limits of its own."""
-        if self._paused or self._stopping:
+        if not self.ready:
             raise NotAccepting("the executor takes no work: it is paused or stopping")
         if is_address(request.image):
             image = await self._fetched.have(request.image)
@@ -338,6 +349,7 @@ class Executor:
                     cpus=key.limits.cpus,
                     memory=key.limits.memory,
                 ),
+                on_wait=lambda text: log.info("%s waits: %s", key, text) if text else None,
             )
         except BaseException as error:
             await to_the_end(self._networks.release(attachment))

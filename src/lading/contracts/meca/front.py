@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Front", "is_loopback"]
 
-_OPEN_PATHS = frozenset({"/health", "/docs", "/openapi.json", "/v1/key", "/v1/keys"})
+_OPEN_PATHS = frozenset({"/health", "/ready", "/docs", "/openapi.json", "/v1/key", "/v1/keys"})
 """What a probe may ask, a browser may read, and a receipt is verified by, without a token."""
 _CLIENT_PATHS = frozenset({"/", "/v1/execute", "/v1/tasks", "/stats"})
 """What a client may do, who is not the operator."""

@@ -106,7 +106,7 @@ class Launcher:
                 'runtime "microVM" is not configured on this host',
                 fix="the operator sets microVM_runtime to an OCI runtime such as kata or runsc",
             )
-        if runtime not in self._info.runtimes:
+        if runtime not in self._info.runtimes and not self._info.cluster:
             known = ", ".join(self._info.runtimes) or "none"
             raise NotSupported(
                 f'runtime "microVM" means the OCI runtime {runtime!r} here, '
@@ -132,7 +132,7 @@ class Launcher:
         sgx = key.limits.sgx
         options = self._options
         return ContainerSpec(
-            image=image.id,
+            image=image.runs_as,
             name=container_name(key.image),
             labels={**self._labels, "lading.image": key.image},
             mounts=(Mount(options.aesmd_path, AESM_DIRECTORY),) if sgx else (),

@@ -25,6 +25,7 @@ from lading.run.usage import Usage
 
 if TYPE_CHECKING:
     from lading.engine import Engine, EngineInfo, ImageInfo, LogChunk
+    from lading.engine.base import OnWait
     from lading.run.ownership import Owner
     from lading.run.records import Records
 
@@ -167,6 +168,7 @@ async def started(
     records: Records,
     on_log: Callable[[LogChunk], None] | None = None,
     accounting: bool = False,
+    on_wait: OnWait | None = None,
 ) -> AsyncIterator[Started]:
     """Have a task's container while the block runs; it is removed whatever happens.
 
@@ -183,6 +185,8 @@ async def started(
     accounting : bool
         Whether what it uses is counted exactly where that is possible, see
         :func:`lading.run.lifecycle.start`.
+    on_wait : callable or None
+        Told why it does not run yet: on a cluster, that may take long.
 
     Raises
     ------
@@ -192,7 +196,7 @@ async def started(
         It never came so far as to be called.
     """
     info = await engine.info()
-    if job.runtime and job.runtime not in info.runtimes:
+    if job.runtime and job.runtime not in info.runtimes and not info.cluster:
         known = ", ".join(info.runtimes) or "none"
         raise NotSupported(
             f"the container engine has no OCI runtime {job.runtime!r} (it has: {known})",
@@ -210,6 +214,7 @@ async def started(
             run=run,
             on_log=on_log,
             accounting=accounting,
+            on_wait=on_wait,
         )
         try:
             yield Started(running, job)
@@ -227,6 +232,7 @@ async def run_once(
     records: Records,
     on_log: Callable[[LogChunk], None] | None = None,
     linger: Linger | None = None,
+    on_wait: OnWait | None = None,
 ) -> Outcome:
     """Start a task, call it once, and remove it whatever happens.
 
@@ -242,6 +248,8 @@ async def run_once(
         Told of all that the task prints.
     linger : callable or None
         Awaited while the container still runs, with the outcome or why there is none.
+    on_wait : callable or None
+        Told why it does not run yet.
 
     Raises
     ------
@@ -252,7 +260,9 @@ async def run_once(
     TaskFailed, TimedOut, ReplyBroken, ReplyTooLarge
         It was called, and gave no result.
     """
-    async with started(engine, job, owner=owner, records=records, on_log=on_log) as task:
+    async with started(
+        engine, job, owner=owner, records=records, on_log=on_log, on_wait=on_wait
+    ) as task:
         running = task.running
         try:
             reply, seconds = await task.call()
@@ -295,7 +305,7 @@ def _spec(
 ) -> ContainerSpec:
     sgx = job.limits.sgx
     return ContainerSpec(
-        image=job.image.id,
+        image=job.image.runs_as,
         labels=labels,
         mounts=(Mount(job.aesmd_path, AESM_DIRECTORY),) if sgx else (),
         devices=(Device(job.sgx_device, ENCLAVE_DEVICE),) if sgx else (),
@@ -318,7 +328,7 @@ async def _network(
     """
     if job.network:
         yield Network.DEFAULT
-    elif info.local and job.runtime is None:
+    elif (info.local and job.runtime is None) or info.cluster:
         yield Network.NONE
     else:
         name = f"lading-{run_id}"

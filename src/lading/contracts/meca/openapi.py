@@ -23,6 +23,11 @@ _OUTCOME: Final[dict[str, Any]] = {
     "required": ["success", "msg"],
     "additionalProperties": False,
 }
+_READY: Final[dict[str, Any]] = {
+    "type": "object",
+    "properties": {"ready": {"type": "boolean"}},
+    "required": ["ready"],
+}
 _PROBLEM: Final[dict[str, Any]] = {
     "type": "object",
     "description": "RFC 9457, with what to do about it.",
@@ -155,6 +160,10 @@ _KEY: Final[dict[str, Any]] = {
 _NO_KEY: Final = _reply("This executor has no ledger.", _PROBLEM, "application/problem+json")
 RESPONSES: Final[dict[str, dict[int | str, dict[str, Any]]]] = {
     "health": {200: _json("It answers.", {"type": "object"})},
+    "ready": {
+        200: _json("It takes work.", _READY),
+        503: _json("It is paused, or ends.", _READY),
+    },
     "stats": {200: _json("The figures; while paused, an outcome.", {"anyOf": [_OUTCOME, _STATS]})},
     "tasks": {200: _json("The tasks; fees are decimal numbers as text.", _TASKS)},
     "key": {200: _json("The key.", _KEY), 404: _NO_KEY},

@@ -27,15 +27,22 @@ def host_stats(info: EngineInfo, capacity: Capacity, gpus: Sequence[Gpu]) -> dic
         ``total_cpu`` and ``task_cpu`` in cores; ``total_mem`` and ``task_mem`` in MiB;
         ``used_cpu`` and ``used_mem`` in % of the host, ``task_used_cpu`` and ``task_used_mem`` in %
         of what tasks may use (reserved, whether they use it or not); ``task_gpu`` and
-        ``task_used_gpu`` as numbers of devices.
+        ``task_used_gpu`` as numbers of devices. Of a cluster, its total is what it can give to us,
+        and used is what our tasks have of that: what others do there is not ours to see.
     """
     total, used = capacity.total, capacity.used
-    memory = psutil.virtual_memory()
+    if info.cluster:
+        cpus, memory = info.cpus or _whole(total.cpus), info.memory or total.memory
+        used_cpu, used_mem = _share(used.cpus, cpus), _share(used.memory, memory)
+    else:
+        cpus, memory = info.cpus, info.memory
+        used_cpu = round(psutil.cpu_percent(interval=None), 2)
+        used_mem = round(psutil.virtual_memory().percent, 2)
     return {
-        "total_cpu": info.cpus,
-        "total_mem": to_mebibytes(info.memory),
-        "used_cpu": round(psutil.cpu_percent(interval=None), 2),
-        "used_mem": round(memory.percent, 2),
+        "total_cpu": cpus,
+        "total_mem": to_mebibytes(memory),
+        "used_cpu": used_cpu,
+        "used_mem": used_mem,
         "task_cpu": _whole(total.cpus),
         "task_mem": to_mebibytes(total.memory),
         "task_used_cpu": _share(used.cpus, total.cpus),

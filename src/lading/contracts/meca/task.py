@@ -34,6 +34,8 @@ task which serves one connection after the other isn't held up by an idle one of
 _PAUSE, _AFTERWORDS = 0.1, 0.5
 """Seconds without a word, and at the most, that are waited for what a task prints as it breaks
 off: that comes on another way than its reply."""
+_PROOF = 0.25
+"""Part of the time that news of its end may take, for which a connection must stay open."""
 _AFTERMATH = 2.0
 """Seconds to wait for the engine to say how a container ended, once its connection broke."""
 
@@ -171,10 +173,20 @@ class TaskServer:
     async def _listens(self) -> bool:
         """Whether it still takes connections, so that nobody has to wait for its end."""
         try:
-            (await self._running.connect(PORT)).close()
+            sock = await self._running.connect(PORT)
         except (OSError, LadingError):
             return False
-        return True
+        try:
+            # A cluster takes the connection itself, and closes it when it finds nobody there.
+            async with asyncio.timeout(_PROOF * self._running.container.news_delay):
+                await asyncio.get_running_loop().sock_recv(sock, 1)
+        except TimeoutError:
+            return True  # a server waits for what it is asked
+        except OSError:
+            return False
+        finally:
+            sock.close()
+        return False
 
     async def _why(self, error: ConnectionError, *, heard: bool) -> LadingError:
         """Find out what broke the connection: usually the container's end."""

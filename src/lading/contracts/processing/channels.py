@@ -15,8 +15,17 @@ from lading.errors import InputError
 
 if TYPE_CHECKING:
     from lading.contracts.processing.task import IOChannel, TaskInstance
+    from lading.contracts.processing.volumes import VolumeChannel
 
-__all__ = ["Channel", "channels_of", "make_outputs", "measured", "mounts", "remove_empty"]
+__all__ = [
+    "Channel",
+    "channels_of",
+    "channels_on_cluster",
+    "make_outputs",
+    "measured",
+    "mounts",
+    "remove_empty",
+]
 
 INPUT, OUTPUT = "input", "output"
 _NOT_DATA = ("", "dev", "proc", "sys")
@@ -66,9 +75,58 @@ def channels_of(instance: TaskInstance) -> tuple[Channel, ...]:
         for direction, items in ((INPUT, instance.inputs), (OUTPUT, instance.outputs))
         for item in items
     ]
-    places: dict[str, Channel] = {}
     for channel in found:
         _check(channel)
+    _check_mounted(found)
+    return tuple(found)
+
+
+def channels_on_cluster(
+    instance: TaskInstance, *, node_paths: bool
+) -> tuple[tuple[Channel, ...], tuple[VolumeChannel, ...]]:
+    """List the channels of a task that runs on a cluster, and check what can be checked.
+
+    Parameters
+    ----------
+    instance : TaskInstance
+    node_paths : bool
+        Whether a ``host_path`` is a directory of the node that the task runs on, as the original
+        has it; otherwise it is one of this machine.
+
+    Returns
+    -------
+    tuple of (tuple of Channel, tuple of VolumeChannel)
+        Those that are directories of this machine, and those that are volumes of the cluster;
+        inputs first.
+
+    Raises
+    ------
+    InputError
+        As :func:`channels_of`, or a volume is none.
+    """
+    from lading.contracts.processing.volumes import on_cluster  # noqa: PLC0415
+
+    here: list[Channel] = []
+    there: list[VolumeChannel] = []
+    both: list[Channel | VolumeChannel] = []
+    for direction, items in ((INPUT, instance.inputs), (OUTPUT, instance.outputs)):
+        for item in items:
+            if item.host_path is None or node_paths:
+                there.append(on_cluster(item, direction))
+                _check_place(there[-1], there[-1].source.get("hostPath", {}).get("path", "/data"))
+                both.append(there[-1])
+            else:
+                path = _host_path(item, direction)
+                here.append(Channel(item.name, direction, path, item.mounted_path))
+                _check(here[-1])
+                both.append(here[-1])
+    _check_mounted(both)
+    return tuple(here), tuple(there)
+
+
+def _check_mounted(channels: Iterable[Channel | VolumeChannel]) -> None:
+    places: dict[str, Channel | VolumeChannel] = {}
+    for channel in channels:
         other = places.setdefault(os.path.normpath(channel.mounted_path), channel)
         if other is not channel:
             raise InputError(
@@ -76,7 +134,6 @@ def channels_of(instance: TaskInstance) -> tuple[Channel, ...]:
                 f"is mounted at {channel.mounted_path}, where {other} is mounted already",
                 fix="give each channel a mounted_path of its own",
             )
-    return tuple(found)
 
 
 def make_outputs(channels: Iterable[Channel]) -> list[Path]:
@@ -174,9 +231,8 @@ def _host_path(channel: IOChannel, direction: str) -> Path:
         ) from None
 
 
-def _check(channel: Channel) -> None:
-    path = channel.path
-    if os.path.realpath(path).split("/")[1] in _NOT_DATA:
+def _check_place(channel: Channel | VolumeChannel, path: str) -> None:
+    if path.split("/")[1:2] in [[name] for name in _NOT_DATA]:
         raise InputError(
             str(channel),
             f"{path} is no directory of data, but the system's",
@@ -187,6 +243,11 @@ def _check(channel: Channel) -> None:
             str(channel),
             f"its mounted_path {channel.mounted_path!r} is not absolute in the container",
         )
+
+
+def _check(channel: Channel) -> None:
+    path = channel.path
+    _check_place(channel, os.path.realpath(path))
     try:
         there, directory = path.exists(), path.is_dir()
     except OSError as error:

@@ -2,7 +2,7 @@
 
 ::
 
-    started = await launch(Job(instance, image.id, EngineOptions(), state))
+    started = await launch(Job(instance, image, EngineOptions(), state))
 
 The keeper owns the run as any other process of ours does (:mod:`lading.run.ownership`): it keeps
 the log, gives the outputs over, removes the container and finishes the record. It is in a session
@@ -21,11 +21,13 @@ import json
 import os
 import signal
 import sys
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lading import errors
+from lading.engine import ImageInfo
 from lading.engine.shield import to_the_end
 from lading.errors import LadingError
 from lading.settings import EngineOptions
@@ -52,8 +54,8 @@ class Job:
     ----------
     instance : TaskInstance
         Its paths may be relative to the current directory.
-    image : str
-        The id of an image that the engine has.
+    image : ImageInfo
+        One that the engine has.
     engine : EngineOptions
     state : Path
         The state directory.
@@ -62,19 +64,29 @@ class Job:
     """
 
     instance: TaskInstance
-    image: str
+    image: ImageInfo
     engine: EngineOptions
     state: Path
     circumstances: Circumstances | None = None
 
     def as_text(self) -> str:
-        """Write it for a keeper, which needs of the config's fields no more than labels."""
-        config = self.instance.config
-        instance = self.instance.model_copy(update={"config": None})
+        """Write it for a keeper; passwords too, which nobody else gets to see."""
+        from lading.contracts.processing.task import BaseConfig  # noqa: PLC0415
+        from lading.contracts.processing.taskrun import as_plain  # noqa: PLC0415
+
+        instance = self.instance.model_dump(mode="json", fallback=as_plain)
+        if type(self.instance.config) is BaseConfig:
+            instance["config"]["type"] = "none"  # without one it would be read as a cluster's
+        image = {item.name: getattr(self.image, item.name) for item in fields(self.image)}
+        created = self.image.created
+        image |= {
+            "labels": dict(self.image.labels),
+            "env": dict(self.image.env),
+            "created": created.isoformat() if created else None,
+        }
         told = {
-            "instance": instance.model_dump(mode="json"),
-            "labels": config.labels if config is not None else None,
-            "image": self.image,
+            "instance": instance,
+            "image": image,
             "engine": asdict(self.engine),
             "state": str(self.state.absolute()),
             "circumstances": asdict(self.circumstances) if self.circumstances else {},
@@ -85,14 +97,12 @@ class Job:
     def from_text(cls, text: str) -> Job:
         """Read what :meth:`as_text` wrote."""
         from lading.contracts.processing.planning import Circumstances  # noqa: PLC0415
-        from lading.contracts.processing.task import DockerConfig, TaskInstance  # noqa: PLC0415
+        from lading.contracts.processing.task import TaskInstance  # noqa: PLC0415
 
         told = json.loads(text)
-        instance = TaskInstance.model_validate(told["instance"])
-        instance.config = DockerConfig(labels=told["labels"])
         return cls(
-            instance,
-            told["image"],
+            TaskInstance.model_validate(told["instance"]),
+            _image(told["image"]),
             EngineOptions(**told["engine"]),
             Path(told["state"]),
             Circumstances(**told["circumstances"]),
@@ -180,6 +190,14 @@ async def _abandon(keeper: asyncio.subprocess.Process) -> None:
             await asyncio.sleep(_LOOK)
 
 
+def _image(told: dict[str, Any]) -> ImageInfo:
+    """Read what :meth:`Job.as_text` wrote of an image."""
+    lists = {name: tuple(value) for name, value in told.items() if isinstance(value, list)}
+    created = told["created"]
+    moment = datetime.fromisoformat(created) if created else None
+    return ImageInfo(**{**told, **lists, "created": moment})
+
+
 def _as_told(error: BaseException) -> dict[str, Any]:
     """Write an error so that :func:`_as_error` makes the same one of it."""
     if isinstance(error, BaseExceptionGroup):
@@ -249,12 +267,16 @@ class _Keeper:
 
         assert job.circumstances is not None
         async with await open_engine(job.engine) as engine:
-            image = await engine.image(job.image)
-            planned = await plan(engine, job.instance, image, job.circumstances)
-            os.chdir("/")  # what it holds, nobody can unmount
+            image = job.image
+            if not image.reference:  # it may be gone by now
+                image = await engine.image(image.id)
             with contextlib.closing(Records(records_path(job.state))) as records:
                 owner = Owner.claim(job.state)
                 try:
+                    planned = await plan(
+                        engine, job.instance, image, job.circumstances, labels=owner.labels()
+                    )
+                    os.chdir("/")  # what it holds, nobody can unmount
                     async with asyncio.TaskGroup() as group:
                         group.create_task(_sweep(engine, job.state, records))
                         await run_plan(

@@ -61,11 +61,12 @@ async def offered_by(
     FileInvalid
         The file can't be understood.
     """
-    kept = state / "containers" / image.id.rpartition(":")[2]
-    content = await asyncio.to_thread(_kept, kept)
+    digest = image.id.rpartition(":")[2]  # empty where a cluster does not tell it
+    kept = state / "containers" / digest
+    content = await asyncio.to_thread(_kept, kept) if digest else None
     if content is None:
         try:
-            content = await engine.read_file(image.id, CONTAINER_FILE, labels=labels)
+            content = await engine.read_file(image.runs_as, CONTAINER_FILE, labels=labels)
         except ImageFileNotFound:
             raise ImageFileNotFound(
                 name,
@@ -73,7 +74,8 @@ async def offered_by(
                 fix="add `COPY processing-container.json /` to its Dockerfile, give the template "
                 "inline in the task, or try `lading migrate` for a legacy container",
             ) from None
-        await asyncio.to_thread(_keep, kept, content)
+        if digest:
+            await asyncio.to_thread(_keep, kept, content)
     source = f"{name}:{CONTAINER_FILE}"
     try:
         text = content.decode("utf-8-sig")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lading.contracts.processing.reading.files import read_task
 from lading.errors import InputError
@@ -19,6 +19,7 @@ __all__ = [
     "Changes",
     "Found",
     "Offered",
+    "Where",
     "find_instance",
     "find_template",
     "read_task",
@@ -27,6 +28,8 @@ __all__ = [
 
 Fetch = Callable[[str], Awaitable["ImageInfo"]]
 """Finds an image by its name, and pulls it if that is wanted."""
+Where = str | Mapping[str, Any]
+"""A directory, or the source of a cluster's volume."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,14 +41,14 @@ class Changes:
     env : mapping
         Values of variables, by name.
     inputs, outputs : mapping
-        Directories of channels, by name.
+        Directories of channels, or the sources of a cluster's volumes, by name.
     limits : mapping
         Resources, by the names that they have in a task file.
     """
 
     env: Mapping[str, str] = field(default_factory=dict)
-    inputs: Mapping[str, str] = field(default_factory=dict)
-    outputs: Mapping[str, str] = field(default_factory=dict)
+    inputs: Mapping[str, Where] = field(default_factory=dict)
+    outputs: Mapping[str, Where] = field(default_factory=dict)
     limits: Mapping[str, str | int] = field(default_factory=dict)
 
     def applied_to(self, task: Task) -> Task:
@@ -121,6 +124,7 @@ class Offered:
             its value.
         """
         from lading.contracts.processing.merging import merge, unused_channels  # noqa: PLC0415
+        from lading.contracts.processing.placement import odd_fields  # noqa: PLC0415
 
         template = self.template
         _check_names(changes.inputs, [item.name for item in template.inputs], "input")
@@ -133,6 +137,7 @@ class Offered:
             for what in unused_channels(template, wanted)
         ]
         warnings += _unknown(changes.env, [item.name for item in template.env])
+        warnings += odd_fields(task.config)
         return Found(merge(wanted, template), self.image, (*self.warnings, *warnings))
 
 
@@ -167,12 +172,14 @@ async def find_template(
     """
     from lading.contracts.processing.image import offered_by  # noqa: PLC0415
     from lading.contracts.processing.merging import template_of  # noqa: PLC0415
+    from lading.contracts.processing.placement import placement_of  # noqa: PLC0415
 
     image = await fetch(task.image)
     template = task.taskTemplate
     if not isinstance(template, str):
         return Offered(template, image)
-    offer, warnings = await offered_by(engine, image, name=task.image, state=state, labels=labels)
+    near = engine.placed(placement_of(task.config))  # who may pull it, may read it
+    offer, warnings = await offered_by(near, image, name=task.image, state=state, labels=labels)
     if not template and len(offer.templates) != 1:
         known = ", ".join(item.identifier for item in offer.templates) or "none"
         raise InputError("--template", f"{task.image} has several: {known}", fix="choose one")
@@ -215,7 +222,7 @@ def _unknown(given: Iterable[str], known: Sequence[str]) -> list[str]:
     ]
 
 
-def _check_names(given: Mapping[str, str], known: Sequence[str], direction: str) -> None:
+def _check_names(given: Mapping[str, Where], known: Sequence[str], direction: str) -> None:
     for name in given:
         if name not in known:
             raise InputError(
@@ -225,21 +232,19 @@ def _check_names(given: Mapping[str, str], known: Sequence[str], direction: str)
             )
 
 
-def _with_volumes(volumes: Sequence[object], given: Mapping[str, str]) -> list[object]:
+def _with_volumes(volumes: Sequence[object], given: Mapping[str, Where]) -> list[object]:
     from lading.contracts.processing.task import HostPathVolume, IOVolume  # noqa: PLC0415
+
+    def source(where: Where) -> HostPathVolume | dict[str, Any]:
+        return HostPathVolume(host_path=where) if isinstance(where, str) else dict(where)
 
     left = dict(given)
     changed: list[object] = []
     for volume in volumes:
         assert isinstance(volume, IOVolume)
-        path = left.pop(volume.name, None)
+        where = left.pop(volume.name, None)
         changed.append(
-            volume
-            if path is None
-            else volume.model_copy(update={"volume_source": HostPathVolume(host_path=path)})
+            volume if where is None else volume.model_copy(update={"volume_source": source(where)})
         )
-    changed += [
-        IOVolume(name=name, volume_source=HostPathVolume(host_path=path))
-        for name, path in left.items()
-    ]
+    changed += [IOVolume(name=name, volume_source=source(where)) for name, where in left.items()]
     return changed

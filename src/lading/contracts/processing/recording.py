@@ -31,7 +31,9 @@ def begun(planned: Plan, owner: Owner) -> Run:
     )
 
 
-def detail(planned: Plan, channels: Sequence[dict[str, Any]], notes: Sequence[str]) -> str:
+def detail(
+    planned: Plan, channels: Sequence[dict[str, Any]], notes: Sequence[str], *, ran: str
+) -> str:
     """Write what only this contract knows of a run, as JSON.
 
     Parameters
@@ -41,10 +43,12 @@ def detail(planned: Plan, channels: Sequence[dict[str, Any]], notes: Sequence[st
         With their sizes, as they are known by now.
     notes : sequence of str
         What its user should know.
+    ran : str
+        The digest of the image that really ran, as far as it is known.
     """
     known = {
         "template": planned.instance.identifier,
-        "image_digest": planned.digest,
+        "image_digest": ran,
         "command": planned.instance.command,
         "env": sorted(item.name for item in planned.instance.env),
         "channels": channels,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from lading.contracts.processing import CONTRACT
 from lading.contracts.processing.access import Access, unowned
-from lading.contracts.processing.channels import make_outputs, measured, mounts, remove_empty
+from lading.contracts.processing.channels import make_outputs, measured, remove_empty
 from lading.contracts.processing.recording import begun, detail
 from lading.engine import Exit
 from lading.engine.shield import to_the_end
@@ -55,6 +55,8 @@ class Outcome:
         Why it failed, if it did.
     notes : tuple of str
         What its user should know.
+    ran : str
+        The digest of the image that ran, as far as it is known.
     """
 
     plan: Plan
@@ -65,6 +67,7 @@ class Outcome:
     channels: list[dict[str, Any]]
     error: LadingError | None = None
     notes: tuple[str, ...] = ()
+    ran: str = ""
 
     @property
     def run_id(self) -> str:
@@ -86,6 +89,7 @@ async def run_plan(
     on_log: Callable[[LogChunk], None] | None = None,
     on_start: Callable[[Running], None] | None = None,
     on_stop: Callable[[float], None] | None = None,
+    on_wait: Callable[[str], None] | None = None,
 ) -> Outcome:
     """Run a task to its end; its container is removed whatever happens.
 
@@ -104,6 +108,8 @@ async def run_plan(
         Told once it runs.
     on_stop : callable or None
         Told when it is being stopped, and how many seconds it has for that.
+    on_wait : callable or None
+        Told why it does not run yet, see :meth:`lading.engine.Container.start`.
 
     Returns
     -------
@@ -120,6 +126,7 @@ async def run_plan(
         The run can't be written down, so it was not begun.
     """
     work = _Work(engine, planned, owner, records, on_stop)
+    work.on_wait = on_wait
     try:
         await work.prepare()
         log = await KeptLog.open(records.path.parent, planned.run_id)
@@ -156,6 +163,7 @@ class _Work:
         self._engine = engine
         self._plan = planned
         self._records = records
+        self.on_wait: Callable[[str], None] | None = None
         self._on_stop = on_stop
         self._labels = {
             **owner.labels(),
@@ -172,12 +180,13 @@ class _Work:
         self._words = ""
         self._usage = Usage()
         self._notes: list[str] = list(planned.needs.notes)
+        self._ran = planned.digest
 
     async def prepare(self) -> None:
         """Make the output directories, and look at all channels."""
         await to_the_end(asyncio.to_thread(self._make))
         channels = self._plan.channels
-        self._channels = await asyncio.to_thread(measured, channels)
+        self._channels = self._with_volumes(await asyncio.to_thread(measured, channels))
         outputs = [channel.path for channel in channels if channel.is_output]
         self._stamp = await asyncio.to_thread(Stamp.of, outputs)
         self._notes += self._access.warnings
@@ -200,9 +209,7 @@ class _Work:
             if on_log is not None:
                 on_log(chunk)
 
-        planned = self._plan
-        labels = {**planned.spec.labels, **self._labels}  # ours count
-        spec = replace(planned.spec, labels=labels, mounts=mounts(planned.channels))
+        spec = self._plan.container_spec(self._labels)
         self._run = replace(self._run, detail=self._detail(), input_bytes=self._bytes("input"))
         try:
             return await start(
@@ -213,6 +220,7 @@ class _Work:
                 on_log=told,
                 accounting=True,
                 exact=True,
+                on_wait=self.on_wait,
             )
         except BaseException:
             await to_the_end(self.undo())
@@ -260,6 +268,7 @@ class _Work:
                 await running.tail.finished(_LAST_LINES)
                 self._error = await self._why(running)
             await log.flush()
+            await self._see_what_ran(running)
             await self._give_outputs()
             await self._look_at_outputs()
         finally:
@@ -274,9 +283,28 @@ class _Work:
         end = running.exited.result()
         return await running.explain() if end.code or end.out_of_memory else None
 
+    async def _see_what_ran(self, running: Running) -> None:
+        """Learn which image a node has really run: its name may have moved on since we looked."""
+        if not self._plan.cluster:
+            return
+        with contextlib.suppress(LadingError):
+            found = (await running.container.inspect()).image_id
+            known = (self._plan.image.id, *self._plan.image.digests)
+            if found and found not in known and self._plan.image.id:
+                self._notes.append(
+                    f"the image {self._plan.instance.image} moved on before it was run: what ran "
+                    f"is {found}"
+                )
+            self._ran = found or self._ran
+
     async def _give_outputs(self) -> None:
-        image = self._plan.image.id
-        report = await hand_over(self._engine, image, self._stamp, labels=self._labels)
+        report = await hand_over(
+            self._engine,
+            self._plan.image.runs_as,
+            self._stamp,
+            labels=self._labels,
+            helper=not self._plan.cluster,  # its containers see other files than we
+        )
         await asyncio.to_thread(self._access.restore)
         if self._error is not None:
             self._notes += self._access.doubts
@@ -286,12 +314,16 @@ class _Work:
     async def _look_at_outputs(self) -> None:
         outputs = [channel for channel in self._plan.channels if channel.is_output]
         after = await asyncio.to_thread(measured, outputs, manifests=bool(self._plan.fingerprint))
-        before = [item for item in self._channels if item["direction"] == "output"]
+        before = [
+            item
+            for item in self._channels
+            if item["direction"] == "output" and "volume" not in item
+        ]
         for item, was in zip(after, before, strict=True):
             item["files_before"] = was["files"]
         self._notes += unowned(self._stamp.unwritable, after)
         inputs = [item for item in self._channels if item["direction"] == "input"]
-        self._channels = [*inputs, *after]
+        self._channels = [*inputs, *after, *self._volumes("output")]
         self._records.update(
             self._run.id, detail=self._detail(), output_bytes=self._bytes("output")
         )
@@ -310,10 +342,21 @@ class _Work:
             channels=self._channels,
             error=self._error,
             notes=tuple(self._notes),
+            ran=self._ran,
         )
 
+    def _with_volumes(self, here: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Add the channels that are volumes, inputs first."""
+        inputs = [item for item in here if item["direction"] == "input"]
+        outputs = [item for item in here if item["direction"] == "output"]
+        return [*inputs, *self._volumes("input"), *outputs, *self._volumes("output")]
+
+    def _volumes(self, direction: str) -> list[dict[str, Any]]:
+        return [item.described() for item in self._plan.volumes if item.direction == direction]
+
     def _bytes(self, direction: str) -> int:
-        return sum(item["bytes"] for item in self._channels if item["direction"] == direction)
+        found = (item["bytes"] for item in self._channels if item["direction"] == direction)
+        return sum(count or 0 for count in found)
 
     def _detail(self) -> str:
-        return detail(self._plan, self._channels, self._notes)
+        return detail(self._plan, self._channels, self._notes, ran=self._ran)

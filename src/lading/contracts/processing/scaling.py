@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,17 @@ from lading.contracts.processing.trees import files, matching, subdirectories
 from lading.errors import InputError
 from lading.units import format_bytes, quantity
 
-__all__ = ["MARGIN", "Complexity", "Needs", "Requirement", "needs", "requirement", "target_size"]
+__all__ = [
+    "MARGIN",
+    "Complexity",
+    "Needs",
+    "Requirement",
+    "needs",
+    "required",
+    "requirement",
+    "size_of",
+    "target_size",
+]
 
 MARGIN = 1.1
 """Over what a rule says that is needed."""
@@ -118,6 +128,8 @@ class Needs:
         Why it is as it is.
     notes : tuple of str
         What was changed to make sense, or can't be had on one machine.
+    more_limits, more_requests : mapping of str to str
+        On a cluster: all other resources, GPUs too, as the task has them.
     """
 
     cpus: float | None = None
@@ -128,6 +140,8 @@ class Needs:
     declared_memory: int | None = None
     requirements: tuple[Requirement, ...] = ()
     notes: tuple[str, ...] = ()
+    more_limits: Mapping[str, str] = field(default_factory=dict)
+    more_requests: Mapping[str, str] = field(default_factory=dict)
 
 
 def target_size(directory: Path, rule: ScaleRule) -> int:
@@ -144,16 +158,25 @@ def target_size(directory: Path, rule: ScaleRule) -> int:
         ``sum``: of all files that match; ``max_file_size``: of the largest of them;
         ``max_item_sum``: the largest sum over the channel's sub-directories.
     """
-    if rule.mode is ScaleRuleMode.max_item_sum:
-        items = subdirectories(directory)
-        return max((sum(_sizes(item / rule.target_dir, rule)) for item in items), default=0)
-    sizes = _sizes(directory / rule.target_dir, rule)
-    return max(sizes, default=0) if rule.mode is ScaleRuleMode.max_file_size else sum(sizes)
+    items = subdirectories(directory) if rule.mode is ScaleRuleMode.max_item_sum else [directory]
+    return size_of(rule, (files(item / rule.target_dir) for item in items))
 
 
-def _sizes(directory: Path, rule: ScaleRule) -> Iterable[int]:
+def size_of(rule: ScaleRule, roots: Iterable[Iterable[tuple[str, int]]]) -> int:
+    """Count the bytes that a rule looks at, of files that somebody has listed.
+
+    Parameters
+    ----------
+    rule : ScaleRule
+    roots : iterable of iterable of (str, int)
+        Relative paths and bytes of the files below its target directory; for ``max_item_sum``, of
+        each item's.
+    """
     is_meant = matching(rule.target_glob, rule.target_regex)
-    return (size for path, size in files(directory) if is_meant(path))
+    sizes = ((size for path, size in root if is_meant(path)) for root in roots)
+    if rule.mode is ScaleRuleMode.max_file_size:
+        return max((size for root in sizes for size in root), default=0)
+    return max((sum(root) for root in sizes), default=0)
 
 
 def requirement(channel: str, directory: Path, rule: ScaleRule) -> Requirement:
@@ -164,12 +187,37 @@ def requirement(channel: str, directory: Path, rule: ScaleRule) -> Requirement:
     InputError
         The rule's complexity is no expression in n.
     """
-    size = target_size(directory, rule)
+    return required(channel, rule, target_size(directory, rule))
+
+
+def required(channel: str, rule: ScaleRule, size: int) -> Requirement:
+    """Say what one rule asks for, of an input of so many bytes.
+
+    Raises
+    ------
+    InputError
+        The rule's complexity is no expression in n.
+    """
     return Requirement(channel, rule, size, Complexity.of(rule)(size))
 
 
-def needs(resources: Resources | None, rules: Iterable[tuple[Channel, ScaleRule]]) -> Needs:
+def needs(
+    resources: Resources | None,
+    rules: Iterable[tuple[Channel, ScaleRule]],
+    *,
+    measured: Iterable[Requirement] = (),
+    cluster: bool = False,
+) -> Needs:
     """Apply the rules of the channels to the declared resources; walks over the channels.
+
+    Parameters
+    ----------
+    resources : Resources or None
+    rules : iterable of (Channel, ScaleRule)
+    measured : iterable of Requirement
+        Of channels that are nowhere here to be walked over.
+    cluster : bool
+        Whether it runs on one, which may know resources that no single machine does.
 
     Raises
     ------
@@ -178,7 +226,10 @@ def needs(resources: Resources | None, rules: Iterable[tuple[Channel, ScaleRule]
     """
     limits = _amounts(resources.limits if resources else None, "resources.limits")
     requests = _amounts(resources.requests if resources else None, "resources.requests")
-    asked = tuple(requirement(channel.name, channel.path, rule) for channel, rule in rules)
+    asked = (
+        *(requirement(channel.name, channel.path, rule) for channel, rule in rules),
+        *measured,
+    )
     notes: list[str] = []
     memory = declared = _bytes(limits.get("memory"))
     request = _bytes(requests.get("memory"))
@@ -196,11 +247,12 @@ def needs(resources: Resources | None, rules: Iterable[tuple[Channel, ScaleRule]
             f"{format_bytes(request)}, as scale rules demand"
         )
         memory = request
-    known = {"memory", "cpu", "ephemeral-storage", *_GPU_NAMES}
-    notes += [
-        f"the resource {name!r} is not known on a single machine and left out"
-        for name in sorted({*limits, *requests} - known)
-    ]
+    if not cluster:
+        known = {"memory", "cpu", "ephemeral-storage", *_GPU_NAMES}
+        notes += [
+            f"the resource {name!r} is not known on a single machine and left out"
+            for name in sorted({*limits, *requests} - known)
+        ]
     gpus = next((limits[name] for name in _GPU_NAMES if name in limits), 0)
     return Needs(
         cpus=limits.get("cpu") or None,
@@ -211,7 +263,17 @@ def needs(resources: Resources | None, rules: Iterable[tuple[Channel, ScaleRule]
         declared_memory=declared,
         requirements=asked,
         notes=tuple(notes),
+        more_limits=_more(resources.limits if resources and cluster else None),
+        more_requests=_more(resources.requests if resources and cluster else None),
     )
+
+
+def _more(given: Mapping[str, Any] | None) -> dict[str, str]:
+    """Choose what a cluster alone gives, in the task's own words."""
+    named = {_GPU_NAMES[0] if name in _GPU_NAMES else name: value
+             for name, value in (given or {}).items()
+             if value is not None and name not in ("memory", "cpu")}  # fmt: skip
+    return {name: str(value) for name, value in named.items()}
 
 
 def _raised(declared: int | None, asked: Iterable[Requirement], kind: ScaleRuleType) -> int | None:

@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 from lading.contracts.processing.task import BaseConfig, TaskRun
 from lading.errors import FileInvalid, FileMissing, InputError
 
-__all__ = ["read_task_run", "write_task_run"]
+__all__ = ["as_plain", "read_task_run", "write_task_run"]
 
 _PROTOCOL = 4
 _LARGEST = 64 << 20
@@ -57,7 +57,7 @@ def write_task_run(task_run: TaskRun, path: Path | None = None) -> Path:
     """
     path = Path(f"task_run-{task_run.id}.pkl") if path is None else Path(path)
     values = task_run.model_dump(
-        mode="json", exclude={"config": {"registryPassword"}}, fallback=_as_plain
+        mode="json", exclude={"config": {"registryPassword"}}, fallback=as_plain
     )
     if type(task_run.config) is BaseConfig:
         values["config"]["type"] = "none"  # without one it would be read as a cluster's
@@ -159,7 +159,7 @@ def _no_task_run(source: str, why: str) -> FileInvalid:
     )
 
 
-def _as_plain(value: Any) -> Any:
+def as_plain(value: Any) -> Any:
     """Write what a cluster's client made, as the objects in a config may be."""
     to_dict = getattr(value, "to_dict", None)
     return to_dict() if callable(to_dict) else str(value)

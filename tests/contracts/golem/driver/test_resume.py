@@ -10,12 +10,13 @@ import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from tests.support.golem_fakes import Stage, dead, right
 
-from lading.contracts.golem.driver.events import Discarded, NodeChanged, TaskBegan
+from lading.contracts.golem.driver.events import Discarded, TaskBegan
 from lading.contracts.golem.driver.homes import claim
 from lading.contracts.golem.driver.journal import Journal
 from lading.contracts.golem.driver.options import DriverOptions
@@ -34,15 +35,27 @@ from lading.run.ids import new_id
 _ROOT = Path(__file__).parents[4]
 
 
-async def stop_when(play: Stage, reached: asyncio.Event) -> None:
-    """Run a task, and stop its driver as Ctrl-C does."""
+async def stop_when(play: Stage, reached: asyncio.Event | Callable[[], bool]) -> None:
+    """Run a task, and stop its driver as Ctrl-C does, at an event or once something is so."""
     task = asyncio.create_task(play.run())
-    waiting = asyncio.create_task(reached.wait())
+    condition = reached.is_set if isinstance(reached, asyncio.Event) else reached
+    waiting = asyncio.create_task(until(condition))
     await asyncio.wait({task, waiting}, return_when=asyncio.FIRST_COMPLETED)
     waiting.cancel()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    while not condition():
+        await asyncio.sleep(0.005)
+
+
+def all_but_verified(play: Stage) -> bool:
+    """Whether all is computed and written down, and the first is being verified."""
+    counts = play.journal.open_counts(play.task)
+    return counts == {SubtaskState.VERIFYING: 1, SubtaskState.COMPUTED: 5}
 
 
 async def test_a_stopped_task_is_resumed_and_nothing_is_done_twice(play: Stage) -> None:
@@ -76,23 +89,10 @@ async def test_a_stopped_task_is_resumed_and_nothing_is_done_twice(play: Stage) 
 
 async def test_results_that_were_not_verified_yet_are_verified(play: Stage) -> None:
     """They are not computed again, while one that was being verified is."""
-    reached, hold = asyncio.Event(), True
-
-    def waits(name: str, subtask: str) -> float:
-        if name == "Verify" and hold:
-            if sum(play.providers.finished.values()) == 6:
-                reached.set()
-            return 1000.0
-        return 0.0
-
-    def look(event: object) -> None:
-        if sum(play.providers.finished.values()) == 6 and isinstance(event, NodeChanged):
-            asyncio.get_running_loop().call_later(0.05, reached.set)
-
-    play.app.waits, play.listen = waits, look
-    await stop_when(play, reached)
-    counts = play.journal.open_counts(play.task)
-    assert counts == {SubtaskState.VERIFYING: 1, SubtaskState.COMPUTED: 5}
+    hold = True
+    play.app.waits = lambda name, subtask: 1000.0 if name == "Verify" and hold else 0.0
+    await stop_when(play, lambda: all_but_verified(play))
+    assert all_but_verified(play)
     hold = False
     await play.resume()
     assert play.outputs() == play.wanted()
@@ -100,20 +100,27 @@ async def test_results_that_were_not_verified_yet_are_verified(play: Stage) -> N
 
 
 async def test_what_awaited_data_awaits_it_still(play: Stage) -> None:
-    reached, patient = asyncio.Event(), True
+    patient = True
 
     def judge(piece: int, subtask: str, got: str) -> VerifyResult | None:
         return VerifyResult.AWAITING_DATA if piece < 3 and patient else None
 
     def behave(node: object, work: object, attempt: int) -> object:
         piece = work.params["piece"]  # type: ignore[attr-defined]
-        if piece == 5 and patient:
-            asyncio.get_running_loop().call_later(0.05, reached.set)
-            return lambda: asyncio.sleep(1000)
-        return None
+        return (lambda: asyncio.sleep(1000)) if piece == 5 and patient else None
+
+    looks = 0
+
+    def three_await() -> bool:
+        """Not only between two questions: with all that is done, they are asked about again."""
+        nonlocal looks
+        counts = play.journal.open_counts(play.task)
+        settled = counts.get(SubtaskState.AWAITING) == 3 and sum(counts.values()) == 4
+        looks = looks + 1 if settled else 0
+        return looks > 20
 
     play.app.judges, play.providers.behave = judge, behave
-    await stop_when(play, reached)
+    await stop_when(play, three_await)
     assert play.journal.open_counts(play.task)[SubtaskState.AWAITING] == 3
     patient = False
     await play.resume()
@@ -123,16 +130,9 @@ async def test_what_awaited_data_awaits_it_still(play: Stage) -> None:
 
 async def test_a_result_that_was_cut_is_computed_again(play: Stage) -> None:
     """As after a power failure."""
-    reached, hold = asyncio.Event(), True
-
-    def waits(name: str, subtask: str) -> float:
-        if name == "Verify" and hold:
-            asyncio.get_running_loop().call_later(0.2, reached.set)
-            return 1000.0
-        return 0.0
-
-    play.app.waits = waits
-    await stop_when(play, reached)
+    hold = True
+    play.app.waits = lambda name, subtask: 1000.0 if name == "Verify" and hold else 0.0
+    await stop_when(play, lambda: all_but_verified(play))
     hold = False
 
     def cut() -> int:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from lading.contracts.golem import CONTRACT
 from lading.contracts.golem.constants import PROVIDER_PORT, REQUESTOR_PORT, WORK_DIR
 from lading.contracts.golem.driver.relay import Relay
-from lading.engine import ContainerSpec, Gpu, Limits, Mount, Network
+from lading.engine import ContainerSpec, Gpu, Limits, Mount, Network, Placement
 from lading.engine.shield import to_the_end
 from lading.errors import NotReady
 from lading.run.creation import CONTRACT_LABEL, TASK_LABEL
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from lading.engine import Engine, EngineInfo, ImageInfo
+    from lading.engine.base import OnWait
     from lading.errors import LadingError
     from lading.run.lifecycle import Running
     from lading.run.ownership import Owner
@@ -39,6 +40,21 @@ _PIDS = 4096
 """Processes: enough for any app, too few for a fork bomb."""
 _START_SECONDS = 60.0
 """From a container's start until its port listens: an app may have much to import."""
+_SIDE_LABEL = "lading.golem.side"
+_APART = {
+    "podAntiAffinity": {
+        "preferredDuringSchedulingIgnoredDuringExecution": [
+            {
+                "weight": 100,
+                "podAffinityTerm": {
+                    "topologyKey": "kubernetes.io/hostname",
+                    "labelSelector": {"matchLabels": {_SIDE_LABEL: "provider"}},
+                },
+            }
+        ]
+    }
+}
+"""On a cluster: providers rather where there are none yet."""
 _PORTS = {"requestor": REQUESTOR_PORT, "provider": PROVIDER_PORT}
 
 
@@ -101,6 +117,10 @@ class Place:
         """
         return "0" if self.info.rootless else f"{os.getuid()}:{os.getgid()}"
 
+    def copies(self, directory: Path) -> bool:
+        """Whether a container's work directory is a copy of this one: on a cluster, often."""
+        return not self.info.shares(str(directory))
+
 
 @dataclass(frozen=True, slots=True)
 class AppRun:
@@ -149,16 +169,16 @@ class AppRun:
     def spec(self, place: Place) -> ContainerSpec:
         """Decide everything about its container."""
         return ContainerSpec(
-            image=self.image.id,
+            image=self.image.runs_as,
             args=(self.side, str(self.port)),
             env=self.env,
             labels={
                 **place.owner.labels(),
                 CONTRACT_LABEL: CONTRACT,
                 TASK_LABEL: str(self.detail.get("golem_task", self.name)),
-                "lading.golem.side": self.side,
+                _SIDE_LABEL: self.side,
             },
-            mounts=(Mount(str(self.directory), f"/{WORK_DIR}", read_only=False),),
+            mounts=(Mount(str(self.directory), f"/{WORK_DIR}", read_only=False, returns=False),),
             gpus=Gpu(self.gpus) if self.gpus else None,
             limits=self.limits,
             requests=Limits(memory=self.memory_request),
@@ -167,6 +187,7 @@ class AppRun:
             runtime=place.circumstances.runtime,
             user=place.user,
             sealed=True,
+            placement=Placement(affinity=_APART) if self.side == "provider" else None,
         )
 
     def record(self, place: Place) -> Run:
@@ -199,8 +220,13 @@ class AppContainer:
         self._log = log
 
     @classmethod
-    async def start(cls, place: Place, wanted: AppRun) -> Self:
+    async def start(cls, place: Place, wanted: AppRun, *, on_wait: OnWait | None = None) -> Self:
         """Start it; leaves nothing behind if that fails or is cancelled.
+
+        Parameters
+        ----------
+        on_wait : callable or None
+            Told why it does not run yet: on a cluster, that may take long.
 
         Raises
         ------
@@ -222,12 +248,14 @@ class AppContainer:
                 on_log=log.write if log is not None else None,
                 readiness=Readiness(),  # that of a server: it is not looked at all the time
                 accounting=True,
+                on_wait=on_wait,
             )
         except BaseException:
             if log is not None:
                 await log.close()
             raise
-        it = cls(running, Relay(lambda: running.connect(wanted.port)), log)
+        connect = Relay(lambda: running.connect(wanted.port), rare=place.info.cluster)
+        it = cls(running, connect, log)
         try:
             await it._relay.__aenter__()
         except BaseException:

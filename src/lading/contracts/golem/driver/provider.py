@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from lading.contracts.golem.driver.container import AppContainer, AppRun, Place
+from lading.contracts.golem.driver.copies import bring, bring_all
 from lading.contracts.golem.environments import Prerequisites
 from lading.engine.shield import to_the_end
 from lading.errors import AppError, AppGone, LadingError, OutOfMemory, TimedOut
@@ -89,10 +90,16 @@ class ContainerProviders:
             min_memory_mib=work.min_memory_mib,
             on_wait=lambda text: self._on_wait(node.number, text),
         )
+
+        async def fetch(container: AppContainer, result: Path) -> None:
+            if self._place.copies(node.directory):
+                await bring(container.running.container, result, node.directory)
+
         return await once.run(
             "Compute",
             lambda client: client.compute(work.task_id, work.subtask_id, work.params),
             deadline,
+            fetch,
         )
 
     async def benchmark(
@@ -206,9 +213,19 @@ class _Once:
         self._on_wait = on_wait
 
     async def run(
-        self, call: str, ask: Callable[[ProviderAppClient], Awaitable[T]], deadline: float | None
+        self,
+        call: str,
+        ask: Callable[[ProviderAppClient], Awaitable[T]],
+        deadline: float | None,
+        fetch: Callable[[AppContainer, T], Awaitable[None]] | None = None,
     ) -> T:
-        """Wait for the image and for room, then call it within the deadline."""
+        """Wait for the image and for room, then call it within the deadline.
+
+        Parameters
+        ----------
+        fetch : callable or None
+            Brings what it answered with, while the container is still there.
+        """
         image = await self._providers.image(self._wants.reference)
         limits = self._providers.place.circumstances.limits(self._min_memory_mib)
         asked_for = int(self._min_memory_mib * MIB)
@@ -223,7 +240,9 @@ class _Once:
             )
             container: AppContainer | None = None
             try:
-                async with asyncio.timeout(deadline) as limit:
+                # What a cluster takes to find a place for it is not the application's time.
+                cluster = self._providers.place.info.cluster
+                async with asyncio.timeout(None if cluster else deadline) as limit:
                     container = await AppContainer.start(
                         self._providers.place,
                         AppRun(
@@ -237,8 +256,13 @@ class _Once:
                             memory_request=asked_for or None,
                             gpus=lent.gpus,
                         ),
+                        on_wait=self._on_wait,
                     )
+                    if cluster and deadline is not None:
+                        limit.reschedule(asyncio.get_running_loop().time() + deadline)
                     answer = await self._asked(container, call, ask)
+                    if fetch is not None:
+                        await fetch(container, answer)
             except TimeoutError:
                 error: Exception = TimeoutError()
                 if limit.expired():
@@ -295,6 +319,8 @@ class _Once:
         if isinstance(error, asyncio.CancelledError):
             await container.close(state=RunState.CANCELLED)
             return
+        if self._providers.place.copies(self._directory):
+            await bring_all(container.running.container, self._directory)
         words = error.message if isinstance(error, LadingError) else repr(error)
         await container.close(state=RunState.FAILED, error=words)
 

@@ -34,6 +34,7 @@ _PEER = struct.Struct("3i")
 _WAITING = 1 << 20
 """Bytes that may wait for a reader before the writer has to."""
 _FIRST_WAIT, _LONGEST_WAIT = 0.002, 0.02
+_RARE = (0.1, 0.5)
 
 
 class Relay:
@@ -43,10 +44,13 @@ class Relay:
     ----------
     connect : callable
         Opens one more connection to the port.
+    rare : bool
+        Whether to try less often while nobody listens, because every try is a call of a cluster.
     """
 
-    def __init__(self, connect: Connect) -> None:
+    def __init__(self, connect: Connect, *, rare: bool = False) -> None:
         self._connect = connect
+        self._waits = _RARE if rare else (_FIRST_WAIT, _LONGEST_WAIT)
         self._name = f"lading-{uuid.uuid4().hex}"
         self._server: asyncio.Server | None = None
         self._joining: set[asyncio.Task[None]] = set()
@@ -88,13 +92,13 @@ class Relay:
             The engine can't be asked.
         """
         await asyncio.sleep(not_before)
-        wait = _FIRST_WAIT
+        wait, longest = self._waits
         while self._first is None:
             try:
                 self._first = await self._connect()
             except ConnectionError:
                 await asyncio.sleep(wait)
-                wait = min(wait * 1.3, _LONGEST_WAIT)
+                wait = min(wait * 1.3, longest)
 
     async def close(self) -> None:
         """Break every connection and leave nothing behind; may be called again."""

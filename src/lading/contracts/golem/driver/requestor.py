@@ -8,9 +8,18 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
+from lading.contracts.golem.constants import SUBTASK_OUTPUTS_DIR
 from lading.contracts.golem.driver.container import AppContainer, AppRun, Place
+from lading.contracts.golem.driver.copies import Mirror
 from lading.engine.shield import to_the_end
-from lading.errors import AppError, AppGone, EngineError, LadingError, RunError
+from lading.errors import (
+    AppError,
+    AppGone,
+    ContainerNotFound,
+    EngineError,
+    LadingError,
+    RunError,
+)
 from lading.run.records import RunState
 
 if TYPE_CHECKING:
@@ -82,6 +91,7 @@ class RequestorApp:
         self._container: AppContainer | None = None
         self._client: RequestorAppClient | None = None
         self._ended_well = False
+        self._mirror = Mirror(work_dir) if place.copies(work_dir) else None
 
     async def __aenter__(self) -> Self:
         """Start it, and wait until it serves.
@@ -110,6 +120,9 @@ class RequestorApp:
         EngineError
             The engine refused.
         """
+        if self._mirror is not None and self._container is not None:
+            with contextlib.suppress(LadingError):  # then it goes on from its latest answer
+                await self._mirror.pull(self._container.running.container)
         await to_the_end(self._remove())
         await self._start()
         if self.on_restart is not None:
@@ -121,9 +134,15 @@ class RequestorApp:
         self, task_id: str, max_subtasks_count: int, task_params: dict[str, Any]
     ) -> Task:
         """Begin a task."""
+        if self._mirror is not None and await self._mirror.has_more(task_id):
+            # Of a try that died: a copy of what is here has nothing of that.
+            await to_the_end(self._remove())
+            await self._start()
         return await self._call(
             "CreateTask",
             lambda client: client.create_task(task_id, max_subtasks_count, task_params),
+            needs=task_id,
+            changes=True,
         )
 
     async def has_pending_subtasks(self, task_id: str) -> bool:
@@ -137,17 +156,26 @@ class RequestorApp:
     ) -> Subtask | None:
         """Ask for a piece of work; None: this node gets nothing."""
         return await self._call(
-            "NextSubtask", lambda client: client.next_subtask(task_id, subtask_id, opaque_node_id)
+            "NextSubtask",
+            lambda client: client.next_subtask(task_id, subtask_id, opaque_node_id),
+            changes=True,
         )
 
     async def verify(self, task_id: str, subtask_id: str) -> tuple[VerifyResult, str | None]:
         """Ask for the verdict on a result, and why."""
-        return await self._call("Verify", lambda client: client.verify(task_id, subtask_id))
+        return await self._call(
+            "Verify",
+            lambda client: client.verify(task_id, subtask_id),
+            needs=f"{task_id}/{SUBTASK_OUTPUTS_DIR}/{subtask_id}",
+            changes=True,
+        )
 
     async def discard_subtasks(self, task_id: str, subtask_ids: list[str]) -> list[str]:
         """Have results forgotten; return the ids of all that are gone with them."""
         return await self._call(
-            "DiscardSubtasks", lambda client: client.discard_subtasks(task_id, subtask_ids)
+            "DiscardSubtasks",
+            lambda client: client.discard_subtasks(task_id, subtask_ids),
+            changes=True,
         )
 
     async def run_benchmark(self) -> float:
@@ -156,11 +184,13 @@ class RequestorApp:
 
     async def abort_task(self, task_id: str) -> None:
         """Give a task up."""
-        await self._call("AbortTask", lambda client: client.abort_task(task_id))
+        await self._call("AbortTask", lambda client: client.abort_task(task_id), changes=True)
 
     async def abort_subtask(self, task_id: str, subtask_id: str) -> None:
         """Give a subtask up."""
-        await self._call("AbortSubtask", lambda client: client.abort_subtask(task_id, subtask_id))
+        await self._call(
+            "AbortSubtask", lambda client: client.abort_subtask(task_id, subtask_id), changes=True
+        )
 
     async def shutdown(self) -> None:
         """Ask it to end, and wait until it has, for ten seconds at the most."""
@@ -169,12 +199,52 @@ class RequestorApp:
         if self._container is not None:
             exited = self._container.running.exited
             await asyncio.wait({exited}, timeout=_SHUTDOWN_SECONDS)
+            if self._mirror is not None:
+                await self._mirror.pull(self._container.running.container)
             self._ended_well = True
         await to_the_end(self._remove())
 
     # Inside.
 
-    async def _call(self, name: str, ask: Callable[[RequestorAppClient], Awaitable[T]]) -> T:
+    async def _call(
+        self,
+        name: str,
+        ask: Callable[[RequestorAppClient], Awaitable[T]],
+        *,
+        needs: str = "",
+        changes: bool = False,
+    ) -> T:
+        """Ask it; where its work directory is a copy, give it what it needs, and take what is new.
+
+        Parameters
+        ----------
+        needs : str
+            A directory below the work directory, to which we have written.
+        changes : bool
+            Whether the application may write to its work directory before it answers.
+        """
+        if self._mirror is None or self._container is None:
+            return await self._asked(name, ask)
+        container = self._container.running.container
+        try:
+            async with self._mirror.turn:
+                if needs:
+                    await self._mirror.push(container, needs)
+                try:
+                    answer = await self._asked(name, ask)
+                except AppGone:
+                    raise
+                except AppError:
+                    if changes:
+                        await self._mirror.pull(container)
+                    raise
+                if changes:
+                    await self._mirror.pull(container)
+        except ContainerNotFound as error:
+            raise self._gone(name, error) from error
+        return answer
+
+    async def _asked(self, name: str, ask: Callable[[RequestorAppClient], Awaitable[T]]) -> T:
         container, client = self._container, self._client
         if container is None or client is None:
             raise AppGone(name, "UNAVAILABLE", f"{self._name} does not run")
@@ -201,6 +271,8 @@ class RequestorApp:
         from lading.contracts.golem.clients import RequestorAppClient  # noqa: PLC0415 - grpc
 
         self._ended_well = False
+        if self._mirror is not None:
+            await self._mirror.begin()
         try:
             self._container = container = await AppContainer.start(self._place, self._run)
         except EngineError as error:

@@ -22,12 +22,14 @@ _HOST_SHARE = 0.9
 """Of the memory: the rest is the host's own, the engine's and the requestor's."""
 _TELL_AFTER = 0.1
 """Seconds of waiting for room before anybody is told of it."""
+_ANY_CPUS, _ANY_MEMORY = 1 << 20, 1 << 50
+"""More than a cluster has."""
 _WAITING = 1 << 16
 """How many may wait: a driver's nodes are bounded already."""
 
 
 class ProviderRoom:
-    """What this machine lends to providers.
+    """What this machine, or this cluster, lends to providers.
 
     Memory and cores are counted where an app or its user names an amount; an app that names none
     shares what there is with the others, as containers do.
@@ -41,7 +43,7 @@ class ProviderRoom:
     def __init__(self, info: EngineInfo) -> None:
         self._info = info
         self._monitor = GpuMonitor(())
-        lent = Resources(float(info.cpus), int(info.memory * _HOST_SHARE))
+        lent = _lent(info)
         self._capacity = Capacity(lent, self._monitor.idle)
         self._admission = Admission(self._capacity, limit=_WAITING, gpus=self._monitor)
         self._looked = asyncio.Lock()
@@ -90,12 +92,12 @@ class ProviderRoom:
 
     async def _look_for_gpus(self) -> None:
         """Find the GPUs, once somebody asks for one: most tasks never do."""
-        if not self._info.gpu_driver:
+        if not self._info.gpu_driver or self._info.cluster:
             kind, version = self._info.kind, self._info.version
             raise NotSupported(
                 f"the application wants GPUs, and the container engine ({kind} {version}) has no "
                 "driver to hand them out",
-                fix="install the NVIDIA container toolkit",
+                fix="install the NVIDIA container toolkit on a machine with Docker or Podman",
             )
         async with self._looked:
             if self._monitor.gpus:
@@ -109,3 +111,10 @@ class ProviderRoom:
             self._monitor.watch(found.gpus)
             total = self._capacity.total
             self._admission.resize(Resources(total.cpus, total.memory, len(found.gpus)))
+
+
+def _lent(info: EngineInfo) -> Resources:
+    """Say how much there is; of a cluster that can't say, its own scheduler decides."""
+    if info.cluster:
+        return Resources(float(info.cpus or _ANY_CPUS), info.memory or _ANY_MEMORY)
+    return Resources(float(info.cpus), int(info.memory * _HOST_SHARE))

@@ -67,6 +67,8 @@ class Report:
         ended.
     notes : tuple of str
         What its user should know.
+    waits : str
+        Why its container does not run yet, in the engine's words.
     """
 
     step: Step
@@ -77,6 +79,7 @@ class Report:
     error: LadingError | None = None
     exit_code: int | None = None
     notes: tuple[str, ...] = ()
+    waits: str = ""
 
     @property
     def seconds(self) -> float | None:
@@ -182,18 +185,34 @@ class Chain:
             if running.exited.exception() is None and running.exited.result().code == 0:
                 make_room()
 
+        def waits(why: str) -> None:
+            report.waits = why
+            self._on_change(report)
+
         step, circumstances = report.step, self._circumstances
         instance, image = step.found.instance, step.found.image
-        channels = await asyncio.to_thread(channels_of, instance)
-        mark = await asyncio.to_thread(fingerprint, instance, image, circumstances, channels)
-        if self._resume:
-            earlier = await done_before(self._records, instance.name, mark, channels)
+        mark = ""
+        if not step.has_volumes:  # what is in those, nobody can see from here
+            channels = await asyncio.to_thread(channels_of, instance)
+            mark = await asyncio.to_thread(fingerprint, instance, image, circumstances, channels)
+            earlier = (
+                await done_before(self._records, instance.name, mark, channels)
+                if self._resume
+                else None
+            )
             if earlier is not None:
                 report.run_id = earlier.id
                 report.exit_code = earlier.exit_code
                 return StepState.UNCHANGED
         await asyncio.to_thread(self._scratch.clear, step.name, step.own)
-        planned = await plan(self._engine, instance, image, circumstances)
+        planned = await plan(
+            self._engine,
+            instance,
+            image,
+            circumstances,
+            labels=self._owner.labels(),
+            on_wait=waits,
+        )
         report.run_id = planned.run_id
         outcome = await run_plan(
             self._engine,
@@ -202,6 +221,7 @@ class Chain:
             records=self._records,
             on_log=self._on_log(step.name) if self._on_log is not None else None,
             on_start=lambda running: running.on_exit(ended),
+            on_wait=waits,
         )
         return self._judge(report, outcome)
 

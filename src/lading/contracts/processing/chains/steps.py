@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lading.contracts.processing.chains.graph import Graph, Link
-from lading.contracts.processing.instances import Changes, Found, Offered, find_template
+from lading.contracts.processing.instances import Changes, Found, Offered, Where, find_template
 from lading.contracts.processing.planning import Circumstances, plan
 from lading.contracts.processing.scaling import Complexity, needs
 from lading.errors import FileInvalid, InputError
@@ -18,7 +19,7 @@ from lading.errors import FileInvalid, InputError
 if TYPE_CHECKING:
     from lading.contracts.processing.chains.scratch import Scratch
     from lading.contracts.processing.instances import Fetch
-    from lading.contracts.processing.task import IOChannel, Task, TaskInstance
+    from lading.contracts.processing.task import IOChannel, IOVolume, Task, TaskInstance
     from lading.contracts.processing.template import Resources
     from lading.engine import Engine, ImageInfo
 
@@ -63,9 +64,15 @@ class Step:
     own: tuple[Path, ...] = ()
     gpus: int = 0
 
-    def outputs(self) -> dict[str, Path]:
+    @property
+    def has_volumes(self) -> bool:
+        """Whether a channel is a volume of a cluster."""
+        instance = self.found.instance
+        return any(item.host_path is None for item in (*instance.inputs, *instance.outputs))
+
+    def outputs(self) -> dict[str, Where]:
         """Say where the outputs go, by the names of the channels."""
-        return {item.name: _directory(item) for item in self.found.instance.outputs}
+        return {item.name: _where(item) for item in self.found.instance.outputs}
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,18 +188,19 @@ def _check_channels(links: Sequence[Link], offers: Mapping[str, Offered]) -> Non
 
 
 def _overruled(
-    step: str, wish: Wish, inputs: Mapping[str, Path], fed: Mapping[str, Link]
+    step: str, wish: Wish, inputs: Mapping[str, Where], fed: Mapping[str, Link]
 ) -> list[str]:
     for name in wish.changes.inputs:
         if name in fed:
             raise InputError(
                 f"--input {name}", f"is mapped, by --map {fed[name]}", fix="choose one"
             )
-    told = {item.name: item.host_path for item in wish.task.inputs if item.name in inputs}
+    told = {item.name: _where(item) for item in wish.task.inputs if item.name in inputs}
     return [
-        f"{step}: the input {name!r} is {given} in {wish.file}; it is {inputs[name]}, by --map"
+        f"{step}: the input {name!r} is {_told(given)} in {wish.file}; it is "
+        f"{_told(inputs[name])}, by --map"
         for name, given in told.items()
-        if given is None or Path(given).expanduser().absolute() != inputs[name]
+        if given != inputs[name]
     ]
 
 
@@ -201,7 +209,7 @@ def _step(
     wish: Wish,
     offered: Offered,
     *,
-    inputs: Mapping[str, Path],
+    inputs: Mapping[str, Where],
     wanted: set[str],
     scratch: Scratch,
 ) -> Step:
@@ -214,7 +222,7 @@ def _step(
     }
     changes = replace(
         wish.changes,
-        inputs={**wish.changes.inputs, **{key: str(path) for key, path in inputs.items()}},
+        inputs={**wish.changes.inputs, **inputs},
         outputs={**wish.changes.outputs, **{key: str(path) for key, path in own.items()}},
     )
     found = offered.put_together(wish.task, changes)
@@ -233,7 +241,9 @@ async def _check(
         if channel.scale_rule is not None:
             Complexity.of(channel.scale_rule)
         changed: dict[str, object] = {"scale_rule": None}
-        if later:  # a directory that is always there stands for the one that will be
+        if (
+            later and channel.host_path is not None
+        ):  # a directory that is always there stands for the one that will be
             changed["volume_source"] = HostPathVolume(host_path="/usr")
         return channel.model_copy(update=changed)
 
@@ -261,16 +271,17 @@ def _without_gpus(instance: TaskInstance) -> Resources | None:
 def _shared(steps: Mapping[str, Step], links: Sequence[Link]) -> list[str]:
     """Find directories that steps have in common although no map says so."""
     warnings = []
-    writers: dict[Path, str] = {}
+    writers: dict[str, str] = {}
     for step in steps.values():
-        for name, path in step.outputs().items():
-            other = writers.setdefault(path, f"{step.name}:{name}")
+        for name, where in step.outputs().items():
+            other = writers.setdefault(_told(where), f"{step.name}:{name}")
             if other != f"{step.name}:{name}":
-                warnings.append(f"{other} and {step.name}:{name} are one directory, {path}")
+                one = "directory" if isinstance(where, str) else "volume"
+                warnings.append(f"{other} and {step.name}:{name} are one {one}, {_told(where)}")
     mapped = {(link.step, link.input) for link in links}
     for step in steps.values():
         for item in step.found.instance.inputs:
-            writer = writers.get(_directory(item))
+            writer = writers.get(_told(_where(item)))
             if writer is not None and (step.name, item.name) not in mapped:
                 warnings.append(
                     f"{step.name}:{item.name} is the directory of {writer}, but does not wait for "
@@ -279,8 +290,16 @@ def _shared(steps: Mapping[str, Step], links: Sequence[Link]) -> list[str]:
     return warnings
 
 
-def _directory(channel: IOChannel) -> Path:
-    return Path(channel.host_path or "").expanduser().absolute()
+def _where(channel: IOVolume) -> Where:
+    if channel.host_path is not None:
+        return str(Path(channel.host_path).expanduser().absolute())
+    source = channel.volume_source
+    assert isinstance(source, dict)
+    return source
+
+
+def _told(where: Where) -> str:
+    return where if isinstance(where, str) else json.dumps(where, sort_keys=True, default=str)
 
 
 @contextlib.contextmanager

@@ -159,7 +159,7 @@ async def inspect(
         It has no shell, which the adapter needs.
     """
     legacy = Legacy(reference, image)
-    reader = _Reader(engine, image.id, labels)
+    reader = _Reader(engine, image.runs_as, labels)
     if not legacy.program:
         raise InputError(
             reference,

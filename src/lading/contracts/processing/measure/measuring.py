@@ -110,6 +110,12 @@ class RuleCheck:
     spare: int | None
 
 
+_SELDOM = (
+    "a cluster tells what a container uses every 15 seconds or so, and not what it used at its "
+    "end: the peak may have been higher, so nothing is suggested; run it with Docker or Podman"
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Measurement:
     """What one run used, in bytes and seconds.
@@ -275,6 +281,8 @@ def _suggested(
 ) -> tuple[list[Suggestion], list[str]]:
     """Say which entries would have fitted, and what is not known."""
     planned = outcome.plan
+    if planned.cluster:
+        return [], [_SELDOM]
     if peak is None:
         return [], ["the engine did not tell what it used, so nothing can be suggested"]
     notes = []
@@ -291,7 +299,7 @@ def _suggested(
         return [], notes
     else:
         amount, words = MARGIN * peak, ""
-    moved = sum(item["bytes"] for item in outcome.channels)
+    moved = sum(item["bytes"] or 0 for item in outcome.channels)
     if moved > _NOTICEABLE * peak and not squeezed:
         notes.append(
             f"up to {format_bytes(min(moved, peak))} of the peak may be page cache, of inputs that "

@@ -30,12 +30,12 @@ from lading.units import format_bytes
 if TYPE_CHECKING:
     from lading.contracts.processing.instances import Changes, Offered
     from lading.contracts.processing.task import Task, TaskInstance
-    from lading.engine import Engine
+    from lading.engine import Engine, EngineInfo
     from lading.run.lifecycle import Running
     from lading.run.ownership import Owner
     from lading.run.records import Records
 
-__all__ = ["Watcher", "Wish", "chosen_channel", "profile"]
+__all__ = ["Watcher", "Wish", "chosen_channel", "profile", "refuse_cluster"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +114,7 @@ async def profile(
     LadingError
         A run failed: the first that does is the last.
     NotSupported
-        The engine does not tell what memory a container used.
+        The engine does not tell what memory a container used; a cluster does not.
     """
     session = _Session(engine, offered, task, changes, wish, circumstances, watcher)
     try:
@@ -129,6 +129,23 @@ async def profile(
         limited=wish.keep_limit,
         squeezed=session.squeezed,
     )
+
+
+def refuse_cluster(info: EngineInfo) -> None:
+    """Refuse to measure where peaks can't be seen.
+
+    Raises
+    ------
+    NotSupported
+        It is a cluster.
+    """
+    if info.cluster:
+        raise NotSupported(
+            "a cluster tells what a container uses every 15 seconds or so, and a profile needs "
+            "the peak of each run",
+            fix="profile it with Docker or Podman: scale rules and limits mean the same on a "
+            "cluster",
+        )
 
 
 def chosen_channel(offered: Offered, task: Task, wanted: str | None) -> str:
@@ -181,6 +198,7 @@ class _Session:
 
     async def check(self) -> None:
         """Look at everything before anything runs: a run may take hours."""
+        refuse_cluster(await self.engine.info())
         self.channel = chosen_channel(self.offered, self.task, self.wish.channel)
         for directory in self.wish.directories:
             found = self.found(directory, Path("/nonexistent"))

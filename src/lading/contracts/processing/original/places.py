@@ -5,25 +5,28 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from lading.contracts.processing.task import TaskRun
+from lading.contracts.processing.task import BaseConfig, TaskRun
 from lading.engine import ContainerInfo, Engine, State
 from lading.errors import (
+    ConfigError,
     ContainerNotFound,
-    EngineUnreachable,
+    EngineError,
     RecordError,
     RecordNotFound,
 )
 from lading.run.creation import RUN_LABEL
 from lading.run.ownership import Owner, is_alive
 from lading.run.records import Kind, Records, Run, records_path
-from lading.settings import engine_options, state_directory
+from lading.settings import EngineOptions, engine_options, state_directory
 
-__all__ = ["Place", "place_of", "tools"]
+__all__ = ["CLUSTER_MODE", "Place", "options_of", "place_of", "tools"]
 
+CLUSTER_MODE = "k8s"
 _EVER = 1 << 31
+_CLUSTERS = ("kubernetes", "k8s")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +65,34 @@ class Place:
         return self.records.get(self.run.id) if self.run is not None else None
 
 
+def options_of(mode: str, config: BaseConfig | None = None) -> EngineOptions:
+    """Say which engine a mode of the original means.
+
+    Parameters
+    ----------
+    mode : str
+        ``k8s``: the cluster that ``LADING_ENGINE`` or else the current context names, in the
+        namespace of the config; anything else: an engine of this machine.
+    config : BaseConfig or None
+        The task's.
+    """
+    options = engine_options()
+    if mode != CLUSTER_MODE:
+        return options
+    wanted, _, rest = options.engine.partition("://")
+    context, _, namespace = rest.partition("/") if wanted in _CLUSTERS else ("", "", "")
+    namespace = getattr(config, "namespace", None) or namespace
+    address = f"kubernetes://{context}/{namespace}".rstrip("/") if context or namespace else ""
+    return replace(options, engine=address or "kubernetes")
+
+
 @contextlib.asynccontextmanager
-async def tools() -> AsyncIterator[tuple[Engine, Owner, Path]]:
+async def tools(options: EngineOptions) -> AsyncIterator[tuple[Engine, Owner, Path]]:
     """Have an engine, and be an owner of what has to be made on it for a moment."""
     from lading.engine.discovery import open_engine  # noqa: PLC0415
 
     state = state_directory()
-    async with await open_engine(engine_options()) as engine:
+    async with await open_engine(options) as engine:
         owner = await asyncio.to_thread(Owner.claim, state)
         try:
             yield engine, owner, state
@@ -92,15 +116,19 @@ async def place_of(task_run: TaskRun) -> AsyncIterator[Place]:
         records = await asyncio.to_thread(Records, records_path(state))
         stack.callback(records.close)
         engine, container = None, None
-        away: EngineUnreachable | None = None
+        away: EngineError | ConfigError | None = None
+        known = await asyncio.to_thread(_recorded, records, task_run, None)
+        options = options_of(task_run.mode, task_run.config)
         try:
-            engine = await stack.enter_async_context(await open_engine(engine_options()))
-            container = await (await engine.container(task_run.id)).inspect()
+            engine = await stack.enter_async_context(await open_engine(options))
+            # By its record where there is one: another pod may have its name by now.
+            wanted = (known.container_id if known is not None else None) or task_run.id
+            container = await (await engine.container(wanted)).inspect()
         except ContainerNotFound:
             pass
-        except EngineUnreachable as error:
+        except (EngineError, ConfigError) as error:  # its record tells all the same
             engine, away = None, error
-        run = _recorded(records, task_run, container)
+        run = known or await asyncio.to_thread(_recorded, records, task_run, container)
         if run is None and container is None:
             raise away or RecordNotFound(
                 f"the task {task_run.name} has no container {task_run.id[:12]} any more, and no "
@@ -118,5 +146,14 @@ def _recorded(records: Records, task_run: TaskRun, container: ContainerInfo | No
         if name:
             return records.get(name)
         every = records.list(kind=Kind.CONTAINER, limit=_EVER)
-        return next((run for run in every if run.container_id == task_run.id), None)
+        return next((run for run in every if _is_of(run, task_run)), None)
     return None
+
+
+def _is_of(run: Run, task_run: TaskRun) -> bool:
+    if task_run.mode != CLUSTER_MODE:
+        return run.container_id == task_run.id
+    # The id of a pod says also in which namespace it is, and which of this name.
+    namespace, _, rest = (run.container_id or "").partition("/")
+    wanted = getattr(task_run.config, "namespace", None) or namespace
+    return rest.partition("/")[0] == task_run.id and namespace == wanted

@@ -10,11 +10,11 @@ from pydantic import BaseModel, ValidationError
 
 from lading.contracts.processing import merging
 from lading.contracts.processing.image import offered_by
-from lading.contracts.processing.original.places import tools
+from lading.contracts.processing.original.places import CLUSTER_MODE, options_of, tools
 from lading.contracts.processing.reading.files import check
 from lading.contracts.processing.reading.positions import parse
 from lading.contracts.processing.reading.rendering import render
-from lading.contracts.processing.task import IOChannel, IOVolume, Task, TaskInstance
+from lading.contracts.processing.task import IOChannel, IOVolume, K8sConfig, Task, TaskInstance
 from lading.contracts.processing.template import (
     BaseEnv,
     IOMount,
@@ -22,7 +22,8 @@ from lading.contracts.processing.template import (
     TaskTemplate,
     TaskTemplateEnv,
 )
-from lading.errors import FileInvalid, FileMissing, InputError, NotSupported
+from lading.engine import Placement
+from lading.errors import FileInvalid, FileMissing, InputError, NamespaceNotFound
 from lading.run.bridge import blocking
 from lading.run.images import pull_if_absent
 from lading.settings import environment
@@ -33,11 +34,12 @@ __all__ = [
     "get_task_template",
     "merge_env",
     "merge_io_channels",
-    "no_cluster",
     "parse_processing_container",
     "parse_task",
 ]
 
+_KAAPANA = "services"
+"""The namespace that Kaapana has for its own."""
 M = TypeVar("M", bound=BaseModel)
 Named = os.PathLike[str] | str
 
@@ -149,9 +151,10 @@ def get_task_template(
         Pulled if the engine does not have it.
     task_identifier : str
     mode : str
-        ``docker``: an engine on this machine.
+        ``docker``: an engine on this machine. ``k8s``: a cluster.
     registry_secret, namespace : str or None
-        For a cluster.
+        For a cluster: the secret with which the image is pulled, and where; None for none, and for
+        the namespace that the cluster's client has.
 
     Raises
     ------
@@ -165,7 +168,7 @@ def get_task_template(
 def get_processing_container(
     image: str,
     mode: str = "docker",
-    namespace: str = "services",
+    namespace: str = _KAAPANA,
     registry_secret: str = "registry-secret",  # noqa: S107  # a name
 ) -> ProcessingContainer:
     """Read what an image offers; see :func:`get_task_template`.
@@ -175,25 +178,25 @@ def get_processing_container(
     ImageError
         The image can't be had, or is no processing-container.
     """
-    if mode == "k8s":
-        raise no_cluster(f"reading {image} in the namespace {namespace or 'of the task'!r}")
-    if mode != "docker":
+    if mode not in ("docker", CLUSTER_MODE):
         raise InputError("mode", f"{mode!r} is none", fix="use one of ['docker', 'k8s']")
-    del registry_secret
+    secrets = (registry_secret,) if registry_secret else ()
 
-    async def read() -> ProcessingContainer:
-        async with tools() as (engine, owner, state):
+    async def read(where: Placement) -> ProcessingContainer:
+        config = K8sConfig(namespace=where.namespace or None)
+        async with tools(options_of(mode, config)) as (opened, owner, state):
+            engine = opened.placed(where)
             found = await pull_if_absent(engine, image)
             labels = owner.labels()
             offer, _ = await offered_by(engine, found, name=image, state=state, labels=labels)
             return offer
 
-    return blocking(read)
+    async def read_anywhere() -> ProcessingContainer:
+        try:
+            return await read(Placement(namespace=namespace, pull_secrets=secrets))
+        except NamespaceNotFound:
+            if namespace != _KAAPANA:
+                raise
+            return await read(Placement())  # a cluster without Kaapana, so without its secret
 
-
-def no_cluster(what: str) -> NotSupported:
-    """Make the error of what only a cluster can do."""
-    return NotSupported(
-        f"{what} needs a Kubernetes cluster, which this version of Lading can't use yet",
-        fix="use mode docker: any container engine of this machine",
-    )
+    return blocking(read_anywhere)
