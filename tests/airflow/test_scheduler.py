@@ -61,7 +61,7 @@ with dag("chain"):
     first >> task("second", inline("cat", "/in/in/f", inputs=["in"]), deferrable=True,
                   iochannel_maps=[IOMapping(first, "out", "in")])
 with dag("restarted"):
-    task("waits", inline("lines", "3", "6000"), deferrable=True)
+    task("waits", inline("lines", "3", "12000"), deferrable=True)
 with dag("marked"):
     task("endless", inline("sleep", "600"), deferrable=True)
     task("holds", inline("sleep", "600"), deferrable=False)
@@ -143,6 +143,9 @@ def scheduler(flow: Airflow, probe: str, kubernetes: str) -> Iterator[Scheduler]
             parts.enter_context(flow.started("dag-processor"))
         parts.enter_context(flow.started("scheduler"))
         yield Scheduler(flow, url, port)
+        if kubernetes:  # a test that failed must not fail others
+            path = f"/api/v1/namespaces/{cluster.namespace_of(kubernetes)}/pods"
+            cluster.call("DELETE", path)
 
 
 def _settings(url: str, port: int) -> dict[str, str]:
@@ -172,7 +175,6 @@ def test_kills_and_restarts(scheduler: Scheduler, kubernetes: str) -> None:
     flow = scheduler.flow
     with contextlib.ExitStack() as parts:
         triggerer = parts.enter_context(flow.started("triggerer"))
-        _until(lambda: scheduler.states("chain").get("second") == "success", scheduler)
         _until(lambda: scheduler.states("marked").get("endless") == "deferred", scheduler)
         _until(lambda: len(scheduler.containers("marked")) == 2, scheduler)
         _until(lambda: "line 1" in scheduler.logs("restarted"), scheduler)
@@ -192,6 +194,7 @@ def test_kills_and_restarts(scheduler: Scheduler, kubernetes: str) -> None:
         _until(lambda: scheduler.states("restarted").get("waits") == "success", scheduler)
         assert "line 3" in scheduler.logs("restarted")
 
+        _until(lambda: scheduler.states("chain").get("second") == "success", scheduler)
         _until(lambda: scheduler.states("killed").get("slow") == "success", scheduler)
         assert container not in scheduler.containers("killed")
 

@@ -50,7 +50,7 @@ async def order(
     footprint: Footprint,
 ) -> AsyncIterator[Make]:
     """Makes orders for one task of one DAG run; ends what is left of it."""
-    identity = Identity(test_id, "run:1", "task")
+    identity = Identity(test_id, "run:1", "task", data="/here")
     if not engine_host.startswith("kubernetes"):
         footprint.watch_label("lading.airflow.dag", test_id)
 
@@ -146,6 +146,15 @@ async def test_another_try_begins_with_nothing(
     ended, _ = await followed(first)  # a trigger that still waits for it
     assert ended.code
     assert ended.why
+
+
+async def test_another_airflow_with_a_run_of_the_same_name(order: Make, engine_host: str) -> None:
+    mine = await work.begin(order("sleep", "600"))
+    wanted = order("echo", "theirs", adopt=True)
+    theirs = await work.begin(replace(wanted, identity=replace(wanted.identity, data="/elsewhere")))
+    assert theirs.container != mine.container
+    assert (await followed(theirs))[1] == ["theirs"]
+    assert await exists(engine_host, mine)
 
 
 async def test_its_time_is_up(order: Make, engine_host: str) -> None:

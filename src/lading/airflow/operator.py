@@ -241,8 +241,8 @@ class ProcessingContainerOperator(BaseOperator):
         """End whatever runs of this task; where that can't be, the next try does it."""
         from lading.airflow.work import clear_all  # noqa: PLC0415
 
-        identity = _identity(context, self.task_id)
         try:
+            identity = _identity(context, self.task_id)
             given = Given.of(_conf_of(context), self.task_id)
             blocking(lambda: clear_all(self.engine, given.namespace, identity))
         except LadingError as error:
@@ -390,6 +390,7 @@ def _identity(context: Any, task_id: str) -> Identity:
         task=task_id,
         index=-1 if index is None else index,
         attempt=instance.try_number,
+        data=str(_data(instance.run_id).parent),
     )
 
 

@@ -29,6 +29,9 @@ class Identity:
         Which of the tasks that one was mapped to; -1: it is only one.
     attempt : int
         Which try, from 1.
+    data : str
+        The directory of all data, by which one Airflow is told from another on the same engine:
+        both may have runs of the same names.
     """
 
     dag: str
@@ -36,6 +39,7 @@ class Identity:
     task: str
     index: int = -1
     attempt: int = 1
+    data: str = ""
 
     def selector(self) -> dict[str, str]:
         """Return the labels of the containers of all its tries."""
@@ -44,6 +48,7 @@ class Identity:
             "lading.airflow.run": self.run,
             "lading.airflow.task": self.task,
             "lading.airflow.index": str(self.index),
+            "lading.airflow.data": self.data,
         }
 
     def labels(self) -> dict[str, str]:
