@@ -31,6 +31,7 @@ class Cluster(FakeEngine):
             address="kubernetes://there/jobs",
             runtimes=(),
             default_runtime="",
+            shared=(),
             helper="tools:1",
         )
         return replace(info, **self.said)
