@@ -387,6 +387,7 @@ async def deployed(site: Site, executor_image: str, tmp_path: Path) -> AsyncIter
     # The address is a text that names the namespace, too.
     text = json.dumps(site.moved(objects)).replace("/lading-tasks", f"/{site.tasks}")
     everything = json.loads(text)
+    site.kubectl.apply([item for item in everything if item["kind"] == "Namespace"])
     dry = ("apply", "--dry-run=server", "-f", "-")
     assert "(server dry run)" in site.kubectl(*dry, stdin=yaml.safe_dump_all(everything))
     site.kubectl.apply(everything)

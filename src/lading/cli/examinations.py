@@ -94,13 +94,13 @@ async def _of_engine(engine: Engine, options: EngineOptions) -> AsyncIterator[Ch
     except LadingError as error:
         yield Check("engine", FAIL, error.message, error.fix)
         return
-    if info.kind == "kubernetes":
+    if info.cluster:
         yield _cluster(info)
     else:
         yield await asyncio.to_thread(_engine, info, options)
     for warning in info.warnings:
         yield Check("engine", WARN, warning)
-    if info.kind == "kubernetes":
+    if info.cluster:
         yield await asyncio.to_thread(_streams)
         yield _files(info)
         yield _classes(info)
