@@ -342,9 +342,12 @@ def _of_registry(call: Call, said: Said) -> errors.EngineError:
     asked = docker_errors.Call(call.doing, docker_errors.Thing.PULL, call.image)
     error = docker_errors.translate(asked, None, words)
     if isinstance(error, errors.ImageDenied):
-        error.fix = _REGISTRY_LOGIN
+        error.fix = f"{_NO_IMAGE}; or {_REGISTRY_LOGIN}"
     elif isinstance(error, errors.ImageNotFound):
         error.fix = _NO_IMAGE
+    elif isinstance(error, errors.ImagePullFailed):
+        # Where the nodes have it, no registry is asked.
+        error.fix = f"{_NO_IMAGE}; or {error.fix}"
     return error
 
 

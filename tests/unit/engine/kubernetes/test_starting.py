@@ -159,9 +159,18 @@ async def test_what_its_first_program_can_not_live_on() -> None:
     assert "--memory" in raised.value.fix
 
 
-async def test_an_image_that_no_node_has() -> None:
-    with pytest.raises(ImageNotFound) as raised:
-        await begin(waits("ErrImageNeverPull", "not present with pull policy of Never"))
+@pytest.mark.parametrize(
+    ("reason", "words", "error"),
+    [
+        ("ErrImageNeverPull", "not present with pull policy of Never", ImageNotFound),
+        ("ErrImagePull", "failed to resolve reference x:1: not found", ImageNotFound),
+        ("ErrImagePull", "dial tcp: lookup registry-1.docker.io: no such host", ImagePullFailed),
+        ("ErrImagePull", "pull access denied, or may require login: denied", ImageDenied),
+    ],
+)
+async def test_an_image_that_no_node_has(reason: str, words: str, error: type[EngineError]) -> None:
+    with pytest.raises(error) as raised:
+        await begin(waits(reason, words), patience=0.01)
     for word in ("name is right", "push it", "kind load docker-image"):
         assert word in raised.value.fix
 
