@@ -131,7 +131,13 @@ __all__ = [
     "TimedOut",
     "TooLarge",
     "Unschedulable",
+    "how_to_install",
 ]
+
+
+def how_to_install(extra: str) -> str:
+    """Write the command that installs an optional part: from the clone, as no index has Lading."""
+    return f"pip install '.[{extra}]' in the clone of Lading"
 
 
 class LadingError(Exception):

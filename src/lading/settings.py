@@ -133,7 +133,8 @@ class EngineOptions:
     )
     cluster_helper: str = knob(
         "busybox:1.37",
-        "Image with a static busybox that copies files on a cluster.",
+        "Image with a static busybox that copies files on a cluster, whose nodes must be able to "
+        "pull it.",
         metavar="IMAGE",
     )
     cluster_patience: float = knob(

@@ -89,7 +89,7 @@ def test_three_tasks_hand_their_data_on(
     assert ("running trigger in line" in told) == (deferrable == "True")
     (run,) = flow.data.iterdir()
     files = {str(path.relative_to(run)) for path in run.rglob("*") if path.is_file()}
-    assert files == {"get-data/downloads/greeting", "process-data/results/seen"}
+    assert files == {".lading-dag", "get-data/downloads/greeting", "process-data/results/seen"}
     assert flow.left(docker_host) == []
 
 
@@ -113,7 +113,7 @@ def test_three_tasks_on_a_cluster(
     assert "what my-algorithm made" in told
     (run,) = flow.data.iterdir()
     files = {str(path.relative_to(run)) for path in run.rglob("*") if path.is_file()}
-    assert files == {"get-data/downloads/greeting", "process-data/results/seen"}
+    assert files == {".lading-dag", "get-data/downloads/greeting", "process-data/results/seen"}
     assert cluster.pods(namespace) == []
 
 

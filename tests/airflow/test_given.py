@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from lading.airflow.given import Given
+from lading.airflow.given import Given, others_in
 from lading.contracts.processing.task import Task
 from lading.errors import InputError
 
@@ -51,6 +51,16 @@ def test_fields_of_a_task() -> None:
     assert task.command == ["b"]
     assert task.resources is not None
     assert task.resources.limits == {"memory": "1Gi"}
+
+
+@pytest.mark.parametrize("conf", [None, [1], {}, {"task_form": []}, {"task_form": {"seg": 1}}])
+def test_no_names_of_others(conf: object) -> None:
+    assert others_in(conf, ["seg", "report"]) == []
+
+
+def test_names_that_are_no_tasks() -> None:
+    conf: Any = {"task_form": {"seg": {}, "segg": {}}}
+    assert others_in(conf, ["seg", "report"]) == ["'segg'"]
 
 
 def test_the_namespace() -> None:

@@ -45,7 +45,7 @@ with DAG("outcomes"):
     late >> task("after", "take", image="{offers}",
                  iochannel_maps=[IOMapping(late, "result", "in")])
 """
-CONF = {"task_form": {"from_conf": {"WHO": "the conf"}, "bad_conf": {"env": "x"}}}
+CONF = {"task_form": {"from_conf": {"WHO": "the conf"}, "bad_conf": {"env": "x"}, "nobody": {}}}
 STATES = {
     "skips": "skipped",
     "fails": "failed",
@@ -65,6 +65,7 @@ STATES = {
 WORDS = (
     "failed: fails ended with exit code 3",
     "out of memory: hogs was killed: out of memory, limit 32 MiB, peak ",
+    "conf.task_form has 'nobody', of which DAG outcomes has no task; it has: after, bad_conf, ",
     "the template of from_template",
     "the operator",
     "the conf",

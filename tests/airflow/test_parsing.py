@@ -78,6 +78,19 @@ WRONG = {
         """,
         "task a runs no processing-container, so it has no channels",
     ),
+    "misspelt_field": (
+        """
+        a = task("a", {"identifier": "t", "output": [{"name": "out", "mounted_path": "/out"}]})
+        a >> task("b", iochannel_maps=[mapped(a)])
+        """,
+        "it has: none; its template has 'output' (did you mean 'outputs'?), which is no field",
+    ),
+    "no_absolute_path": (
+        """
+        task("a", data_directory="here")
+        """,
+        "data_directory of task a: 'here' is no absolute path",
+    ),
     "half_a_login": (
         """
         task("a", registryUrl="r", registryUsername="u")
@@ -145,6 +158,6 @@ print(json.dumps([list(inspect.signature(one).parameters) for one in (
     assert " ".join(operator) == (
         "self image taskTemplate env command resources registryUrl registryUsername "
         "registryPassword iochannel_maps startup_timeout_seconds execution_timeout labels "
-        "annotations engine deferrable kwargs"
+        "annotations engine deferrable data_directory kwargs"
     )
     assert mapping == ["upstream_operator", "upstream_output_channel", "input_channel"]

@@ -44,8 +44,9 @@ def remember(context):
     with open(f"{{os.environ['DATADIR']}}/{{context['dag'].dag_id}}", "w") as file:
         file.write(str(os.getpid()))
 
-def dag(name):
-    return DAG(name, schedule="@once", start_date=datetime(2026, 1, 1))
+def dag(name, of=""):  # all of them have runs of the same name
+    own = {{"data_directory": f"{{os.environ['DATADIR']}}/of/{{of or name}}"}}
+    return DAG(name, schedule="@once", start_date=datetime(2026, 1, 1), default_args=own)
 
 for name, engine in (("killed", ""), ("killed_pod", "{cluster}")):
     if engine or name == "killed":
@@ -60,6 +61,10 @@ with dag("chain"):
                  deferrable=True)
     first >> task("second", inline("cat", "/in/in/f", inputs=["in"]), deferrable=True,
                   iochannel_maps=[IOMapping(first, "out", "in")])
+for name in ("one", "two"):
+    with dag(name, "both") as one:
+        task("makes", inline("write", "/out/out/f", name, outputs=["out"]))
+    globals()[name] = one
 with dag("restarted"):
     task("waits", inline("lines", "3", "12000"), deferrable=True)
 with dag("marked"):
@@ -208,7 +213,19 @@ def test_kills_and_restarts(scheduler: Scheduler, kubernetes: str) -> None:
         scheduler.mark_failed("marked", "holds")
         _until(lambda: not scheduler.containers("marked"), scheduler)
     assert "from the first" in scheduler.logs("chain")
+    _one_of_two_dags(scheduler)
     assert flow.left(flow.engine) == []
+
+
+def _one_of_two_dags(scheduler: Scheduler) -> None:
+    """Two DAGs have runs of the same name, and one directory: whose task came first has it."""
+    ends = {dag: scheduler.states(dag)["makes"] for dag in ("one", "two")}
+    assert sorted(map(str, ends.values())) == ["failed", "success"], ends
+    first = "one" if ends["one"] == "success" else "two"
+    (made,) = scheduler.flow.data.glob("of/both/*/makes/out/f")
+    assert made.read_text() == first
+    other = "two" if first == "one" else "one"
+    assert f"has the data of DAG {first}, which has a run of the" in scheduler.logs(other)
 
 
 def _running(kubernetes: str) -> list[str]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,9 +21,10 @@ from tests.support.processing import Images
 from lading import EngineOptions, open_engine
 from lading.airflow import work
 from lading.airflow.orders import Ended, Handle, Identity, Order
+from lading.airflow.places import MARK, claim
 from lading.contracts.processing.task import Task
 from lading.engine import RegistryLogin
-from lading.errors import ImageDenied, InputError, TimedOut
+from lading.errors import ImageDenied, InputError, NamespaceNotFound, TimedOut
 from lading.run.ownership import PROCESS_LABEL
 
 Make = Callable[..., Order]
@@ -157,6 +160,45 @@ async def test_another_airflow_with_a_run_of_the_same_name(order: Make, engine_h
     assert await exists(engine_host, mine)
 
 
+async def test_another_dag_with_a_run_of_the_same_name(
+    order: Make, engine_host: str, tmp_path: Path
+) -> None:
+    wanted = order("write", "/out/out/f", "mine", outputs=("out",))
+    assert (await followed(await work.begin(wanted)))[0] == Ended(0)
+    theirs = order("write", "/out/out/f", "theirs", outputs=("out",))
+    theirs = replace(theirs, identity=replace(theirs.identity, dag="other"))
+    with pytest.raises(InputError, match=r"has the data of DAG .*; give each DAG a directory"):
+        await work.begin(theirs)
+    assert (tmp_path / "run:1/task/out/f").read_text() == "mine"
+    again = replace(wanted, identity=replace(wanted.identity, attempt=2))
+    assert (await followed(await work.begin(again)))[0] == Ended(0)
+
+
+async def test_an_input_of_a_task_with_a_directory_of_its_own(order: Make, tmp_path: Path) -> None:
+    there = tmp_path / "theirs/run:1/first/out"
+    there.mkdir(parents=True)
+    (there / "f").write_text("from there")
+    wanted = order("cat", "/in/f", root=tmp_path / "mine", folder=tmp_path / "mine/run:1/task")
+    template = {
+        "identifier": "t",
+        "command": ["/probe", "cat", "/in/f"],
+        "inputs": [{"name": "in", "mounted_path": "/in"}],
+    }
+    task = Task.model_validate({**wanted.task.model_dump(), "taskTemplate": template})
+    roots = {"in": tmp_path / "theirs"}
+    handle = await work.begin(replace(wanted, task=task, inputs={"in": there}, input_roots=roots))
+    assert await followed(handle) == (Ended(0), ["from there"])
+
+
+@pytest.mark.parametrize("engine_host", ["kubernetes"], indirect=True)
+async def test_a_namespace_that_is_not_there(order: Make, engine_host: str) -> None:
+    with pytest.raises(NamespaceNotFound) as caught:
+        await work.begin(order("echo", namespace="lading-none"))
+    assert "--engine" not in str(caught.value)
+    assert 'engine="kubernetes://CONTEXT/NAMESPACE"' in str(caught.value)
+    assert '"kubernetes_namespace"' in str(caught.value)
+
+
 async def test_its_time_is_up(order: Make, engine_host: str) -> None:
     handle = await work.begin(order("sleep", "600", time_limit=1.0))
     ended, _ = await followed(handle)
@@ -239,3 +281,52 @@ async def test_a_private_image_with_the_credentials_of_its_task(
                 await work.begin(order(task=Task(**{**dict(task), "image": f"{private}0"})))
         finally:
             remove_image(docker_host, private)
+
+
+# Whose the directory of a run is.
+
+
+def test_tasks_of_one_run_claim_it_at_once(tmp_path: Path) -> None:
+    folder = tmp_path / "data/run"
+    with ThreadPoolExecutor(16) as pool:
+        assert set(pool.map(lambda _: claim(folder, "mine"), range(64))) == {""}
+    assert [path.name for path in folder.iterdir()] == [MARK]
+
+
+def test_tasks_of_two_dags_claim_it_at_once(tmp_path: Path) -> None:
+    def try_it(number: int) -> str | None:
+        dag = f"dag-{number % 2}"
+        try:
+            return claim(tmp_path / "run", dag) or dag
+        except InputError:
+            return None
+
+    with ThreadPoolExecutor(16) as pool:
+        found = list(pool.map(try_it, range(64)))
+    assert found.count(None) == 32
+    assert len(set(found)) == 2
+
+
+@pytest.mark.parametrize("code", [errno.EPERM, errno.EOPNOTSUPP])
+def test_a_file_system_without_links(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    def link(*_: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, "link", link)
+    assert claim(tmp_path / "run", "mine") == ""
+    with pytest.raises(InputError, match=r"has the data of DAG mine, .* DAG theirs"):
+        claim(tmp_path / "run", "theirs")
+
+
+def test_a_mark_without_a_text(tmp_path: Path) -> None:
+    """Who made it was killed between two lines, where marks can't be made with their text."""
+    (tmp_path / MARK).touch()
+    with pytest.raises(InputError, match=r"\.lading-dag: is empty.*; remove it"):
+        claim(tmp_path, "mine")
+
+
+def test_a_directory_that_can_not_be_marked(tmp_path: Path) -> None:
+    (tmp_path / "data").touch()
+    assert "can't be made or read (Not a directory)" in claim(tmp_path / "data/run", "mine")

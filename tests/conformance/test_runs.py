@@ -347,9 +347,10 @@ async def test_a_removal_that_an_absent_engine_delays(task: Task, engine: Engine
 async def test_a_removal_that_fails_can_be_tried_again(task: Task, engine: Engine) -> None:
     assert isinstance(engine, FakeEngine)
     it = await task.start()
-    engine.fail("remove", EngineError("device or resource busy"))
+    engine.fail("remove", EngineError("device or resource busy"), 4)
     with pytest.raises(EngineError, match="busy"):
         await it.close(state=RunState.SUCCEEDED)
+    engine.fail("remove", EngineError("device or resource busy"))  # a moment later, it is not
     await it.close()
     assert (task.record().state, task.record().error) == (RunState.SUCCEEDED, "")
 

@@ -386,7 +386,11 @@ async def deployed(site: Site, executor_image: str, tmp_path: Path) -> AsyncIter
     objects = as_old(rendered(overlay(tmp_path, executor_image, port)), site.kubectl)
     # The address is a text that names the namespace, too.
     text = json.dumps(site.moved(objects)).replace("/lading-tasks", f"/{site.tasks}")
-    site.kubectl.apply(json.loads(text))
+    everything = json.loads(text)
+    site.kubectl.apply([item for item in everything if item["kind"] == "Namespace"])
+    dry = ("apply", "--dry-run=server", "-f", "-")
+    assert "(server dry run)" in site.kubectl(*dry, stdin=yaml.safe_dump_all(everything))
+    site.kubectl.apply(everything)
     made = Deployed(site, port)
     until("the executor is ready", made.ready)
     yield made

@@ -44,6 +44,7 @@ BY_ADDRESS = ["letters", "by-cid"]
 NOT_EXECUTED = {
     "not executed: tests/e2e/test_container_launch.py does",
     "not executed: needs a GPU",
+    "not executed: it would install into the environment of the tests",
     "not executed: needs SGX",
     "not executed: needs a private registry",
     "not executed: tests/e2e/test_publish.py does",

@@ -203,6 +203,23 @@ def test_a_task_is_run_from_its_image(lading: Cli, probe: str, cluster: Space) -
     assert cluster.pods() == []
 
 
+def test_what_nobody_saw_is_not_nothing(lading: Cli, probe: str) -> None:
+    done = lading("run", probe, "--input", "hello")
+    assert done.returncode == 0, done.stderr
+    assert b" of 128 MiB, CPU " in done.stderr
+    assert b"memory 0 B" not in done.stderr
+    assert b"CPU 0 ms" not in done.stderr
+
+
+def test_doctor_tells_of_the_cluster(lading: Cli) -> None:
+    done = lading("doctor", "--json")
+    checks = json.loads(done.stdout)["checks"]
+    assert checks[0]["text"].startswith("Kubernetes v"), done.stderr
+    found = {check["name"] for check in checks}
+    assert {"websockets", "files", "runtimes", "GPUs", "leftovers"} <= found
+    assert not {"sealed tasks", "limits", "images", "SGX"} & found
+
+
 def test_a_folder_can_not_be_built_there(lading: Cli, probe: str, tmp_path: Path) -> None:
     folder = tmp_path / "task"
     (folder / "src").mkdir(parents=True)

@@ -182,9 +182,10 @@ class Airflow:
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout.splitlines()[-1])
 
-    def test(self, dag: str, conf: object = None) -> tuple[dict[str, str], str]:
+    def test(self, dag: str, conf: object = None, day: str = "") -> tuple[dict[str, str], str]:
         """`airflow dags test`: the states of its tasks, and all that was written."""
-        words = ["--conf", json.dumps(conf)] if conf is not None else []
+        words = [day] if day else []
+        words += ["--conf", json.dumps(conf)] if conf is not None else []
         done = self("dags", "test", dag, *words)
         with contextlib.closing(sqlite3.connect(self.home / "airflow.db")) as database:
             rows = database.execute(

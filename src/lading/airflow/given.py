@@ -12,7 +12,7 @@ and the others replace those of the operator; and variables by their names.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,7 @@ from lading.errors import InputError
 if TYPE_CHECKING:
     from lading.contracts.processing.task import Task
 
-__all__ = ["NAMESPACE", "Given"]
+__all__ = ["NAMESPACE", "Given", "others_in"]
 
 NAMESPACE = "project-admin"
 """Of the pods, where neither a run's conf nor the operator names one."""
@@ -91,6 +91,14 @@ class Given:
                 f"is {first['input']!r}: {first['msg']}",
                 fix="write it as in a task.json",
             ) from None
+
+
+def others_in(conf: Any, task_ids: Container[str]) -> list[str]:
+    """Return the names in a conf's ``task_form`` that are no tasks of its DAG."""
+    forms = conf.get("task_form") if isinstance(conf, Mapping) else None
+    return (
+        [repr(name) for name in forms if name not in task_ids] if isinstance(forms, Mapping) else []
+    )
 
 
 def _read(form: Mapping[str, Any], where: str) -> tuple[dict[str, str], dict[str, Any]]:

@@ -16,7 +16,14 @@ from lading.errors import InputError
 if TYPE_CHECKING:
     from lading.contracts.processing.template import TaskTemplate
 
-__all__ = ["IOMapping", "check_channels", "check_mappings", "inline_template", "mappings_of"]
+__all__ = [
+    "IOMapping",
+    "check_channels",
+    "check_mappings",
+    "inline_template",
+    "mappings_of",
+    "odd_fields",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +75,24 @@ def inline_template(task: Any) -> TaskTemplate | None:
     if isinstance(given, TaskTemplate):
         return given
     return TaskTemplate.model_validate(given) if isinstance(given, Mapping) else None
+
+
+def odd_fields(task: Any) -> str:
+    """Name the fields of a template that stands in the DAG that no template has; empty: none."""
+    from difflib import get_close_matches  # noqa: PLC0415
+
+    from lading.contracts.processing.template import TaskTemplate  # noqa: PLC0415
+
+    given = getattr(task, "taskTemplate", None)
+    if given is None:
+        given = (getattr(task, "partial_kwargs", None) or {}).get("taskTemplate")
+    known = list(TaskTemplate.model_fields)
+    told = []
+    for name in given if isinstance(given, Mapping) else ():
+        if name not in known:
+            near = get_close_matches(str(name), known, n=1)
+            told.append(f"{name!r}{f' (did you mean {near[0]!r}?)' if near else ''}")
+    return ", ".join(told)
 
 
 def check_mappings(task: Any) -> None:
@@ -130,7 +155,7 @@ def check_channels(task: Any, template: TaskTemplate, others: Iterable[Any]) -> 
             raise InputError(
                 _where(task, item),
                 f"template {template.identifier} of task {task.task_id} has no input channel "
-                f"{item.input_channel!r}; it has: {_names(inputs)}",
+                f"{item.input_channel!r}; it has: {_names(inputs)}{_oddities(task)}",
                 fix="map to one of those",
             )
     outputs = [channel.name for channel in template.outputs]
@@ -145,7 +170,8 @@ def _check_output(task: Any, item: IOMapping, outputs: Sequence[str]) -> None:
         raise InputError(
             _where(task, item),
             f"task {item.upstream_operator.task_id} has no output channel "
-            f"{item.upstream_output_channel!r}; it has: {_names(outputs)}",
+            f"{item.upstream_output_channel!r}; it has: {_names(outputs)}"
+            f"{_oddities(item.upstream_operator)}",
             fix="map one of those",
         )
 
@@ -193,6 +219,11 @@ def _where(task: Any, item: IOMapping) -> str:
         f"iochannel_maps of task {task.task_id} ({item.upstream_operator.task_id}."
         f"{item.upstream_output_channel} -> {item.input_channel})"
     )
+
+
+def _oddities(task: Any) -> str:
+    odd = odd_fields(task)
+    return f"; its template has {odd}, which is no field of one" if odd else ""
 
 
 def _names(names: Sequence[str]) -> str:

@@ -5,12 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
-from lading.airflow.given import Given
-from lading.airflow.mapping import IOMapping, check_channels, check_mappings, mappings_of
+from lading.airflow.given import Given, others_in
+from lading.airflow.mapping import (
+    IOMapping,
+    check_channels,
+    check_mappings,
+    mappings_of,
+    odd_fields,
+)
 from lading.airflow.orders import Ended, Handle, Identity, Order
+from lading.airflow.places import data_directory, run_directory
 from lading.airflow.versions import (
     AirflowException,
     AirflowSkipException,
@@ -20,7 +26,6 @@ from lading.airflow.versions import (
 from lading.engine import RegistryLogin
 from lading.errors import InputError, LadingError
 from lading.run.bridge import blocking
-from lading.settings import environment
 
 if TYPE_CHECKING:
     from lading.contracts.processing.task import Task
@@ -72,6 +77,10 @@ class ProcessingContainerOperator(BaseOperator):
     deferrable : bool or None
         Whether the task waits in the triggerer and holds no worker slot. None: as
         ``[operators] default_deferrable`` in Airflow's configuration says.
+    data_directory : str or None
+        An absolute path, in place of that of ``DATADIR``: where its outputs go, and where tasks
+        downstream find them. DAGs that have runs of the same names need one each, as in
+        ``DAG(.., default_args={"data_directory": "/data/airflow/this-dag"})``.
 
     Raises
     ------
@@ -119,6 +128,7 @@ class ProcessingContainerOperator(BaseOperator):
         annotations: Mapping[str, str] | None = None,
         engine: str = "",
         deferrable: bool | None = None,
+        data_directory: str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(execution_timeout=execution_timeout, **kwargs)
@@ -138,6 +148,7 @@ class ProcessingContainerOperator(BaseOperator):
         if deferrable is None:
             deferrable = conf.getboolean("operators", "default_deferrable", fallback=False)
         self.deferrable = deferrable
+        self.data_directory = data_directory
         self._handle: Handle | None = None
         self._beginning = self._killed = False
         _check(self)
@@ -242,7 +253,7 @@ class ProcessingContainerOperator(BaseOperator):
         from lading.airflow.work import clear_all  # noqa: PLC0415
 
         try:
-            identity = _identity(context, self.task_id)
+            identity = _identity(context, self)
             given = Given.of(_conf_of(context), self.task_id)
             blocking(lambda: clear_all(self.engine, given.namespace, identity))
         except LadingError as error:
@@ -256,9 +267,10 @@ class ProcessingContainerOperator(BaseOperator):
     def _order(self, context: Any) -> Order:
         """Say what is run: a run's conf counts, then the operator, then the template."""
         given = Given.of(_conf_of(context), self.task_id)
-        identity = self._identity = _identity(context, self.task_id)
+        identity = self._identity = _identity(context, self)
         check_mappings(self)  # a DAG that no parser has read
-        folder = _data(identity.run)
+        folder = run_directory(self, identity.run)
+        self._warn(context)
         limit = self.execution_timeout
         return Order(
             identity=identity,
@@ -267,9 +279,13 @@ class ProcessingContainerOperator(BaseOperator):
             folder=folder / self.task_id,
             index="" if identity.index < 0 else str(identity.index),
             inputs={
-                item.input_channel: folder
+                item.input_channel: run_directory(item.upstream_operator, identity.run)
                 / item.upstream_operator.task_id
                 / item.upstream_output_channel
+                for item in self.iochannel_maps
+            },
+            input_roots={
+                item.input_channel: data_directory(item.upstream_operator)
                 for item in self.iochannel_maps
             },
             engine=self.engine or "",
@@ -283,6 +299,21 @@ class ProcessingContainerOperator(BaseOperator):
             check=lambda template: self._check_template(template, given.fields.get("inputs") or ()),
             tell=self._tell,
         )
+
+    def _warn(self, context: Any) -> None:
+        """Warn in the task's log of names that nobody will look for."""
+        dag = self.get_dag()
+        if dag is not None and (odd := others_in(_conf_of(context), dag.task_ids)):
+            self.log.warning(
+                "conf.task_form has %s, of which DAG %s has no task; it has: %s",
+                ", ".join(odd),
+                dag.dag_id,
+                ", ".join(sorted(dag.task_ids)),
+            )
+        if unknown := odd_fields(self):
+            self.log.warning(
+                "taskTemplate of task %s has %s, which is no field of one", self.task_id, unknown
+            )
 
     def _task(self) -> Task:
         from pydantic import ValidationError  # noqa: PLC0415
@@ -329,7 +360,8 @@ class ProcessingContainerOperator(BaseOperator):
                     f"nothing is mapped to the input channel {channel.name!r} of template "
                     f"{template.identifier}",
                     fix="add IOMapping(upstream_operator=.., upstream_output_channel=.., "
-                    f"input_channel={channel.name!r})",
+                    f"input_channel={channel.name!r}), or trigger the DAG with its data in "
+                    f"conf.task_form.{self.task_id}.inputs",
                 )
 
 
@@ -362,6 +394,8 @@ def _check(task: ProcessingContainerOperator) -> None:
         if is_known and not isinstance(value, kinds):
             shown = name.removeprefix("container_")
             raise InputError(f"{shown} {where}", f"is {value!r}", fix=f"give {wanted}")
+    if task.data_directory is not None:
+        data_directory(task)
     if isinstance(task.env, list):
         for number, item in enumerate(task.env):
             if isinstance(item, dict) and not item.get("name"):
@@ -381,33 +415,14 @@ def _conf_of(context: Any) -> Any:
     return getattr(context.get("dag_run"), "conf", None)
 
 
-def _identity(context: Any, task_id: str) -> Identity:
+def _identity(context: Any, operator: Any) -> Identity:
     instance = context["ti"]
     index = getattr(instance, "map_index", None)
     return Identity(
         dag=instance.dag_id,
         run=instance.run_id,
-        task=task_id,
+        task=operator.task_id,
         index=-1 if index is None else index,
         attempt=instance.try_number,
-        data=str(_data(instance.run_id).parent),
+        data=str(data_directory(operator)),
     )
-
-
-def _data(run_id: str) -> Path:
-    """Return the directory of a DAG run."""
-    root = environment().get("DATADIR")
-    if not root:
-        raise InputError(
-            "DATADIR",
-            "this variable of the worker's environment is not set",
-            fix="set it to a directory that all workers, and the engine's machine, have at the "
-            "same path",
-        )
-    if not Path(root).is_absolute() or "/" in run_id or run_id in (".", ".."):
-        raise InputError(
-            "DATADIR",
-            f"{root!r} and the run {run_id!r} make no path of a directory",
-            fix="set DATADIR to an absolute path, and give runs ids without slashes",
-        )
-    return Path(root) / run_id

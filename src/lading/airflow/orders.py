@@ -91,6 +91,8 @@ class Order:
         Told of the template, raises if the DAG does not fit it.
     tell : callable
         Told of what happens, in a line.
+    input_roots : mapping of str to Path
+        Below which the data of an input channel are, where that is not ``root``.
     """
 
     identity: Identity
@@ -109,6 +111,7 @@ class Order:
     login: RegistryLogin | None
     check: Callable[[TaskTemplate], None]
     tell: Callable[[str], None]
+    input_roots: Mapping[str, Path] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ try:
 except ImportError as error:
     raise ImportError(
         "lading.airflow needs Apache Airflow, which is not installed here; "
-        "pip install 'lading[airflow]'"
+        "in the clone of Lading: pip install '.[airflow]'"
     ) from error
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent

@@ -21,13 +21,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lading.airflow import kept, pods
+from lading.airflow.given import NAMESPACE
 from lading.airflow.orders import ATTEMPT_LABEL, Ended, Handle, Identity, Order
+from lading.airflow.places import claim
 from lading.airflow.registry import pull
 from lading.contracts.processing.instances import Changes, find_template
 from lading.contracts.processing.placement import placement_of
 from lading.engine import State
 from lading.engine.discovery import open_engine
-from lading.errors import ContainerNotFound, EngineUnreachable, InputError, TimedOut
+from lading.errors import (
+    ContainerNotFound,
+    EngineUnreachable,
+    InputError,
+    NamespaceNotFound,
+    TimedOut,
+)
 from lading.run.creation import RUN_LABEL
 from lading.run.images import by_name
 from lading.run.lines import Lines
@@ -55,7 +63,7 @@ async def begin(order: Order) -> Handle:
     Raises
     ------
     InputError
-        A channel is not there, a value can't be used.
+        A channel is not there, a value can't be used, or the data of the run are another DAG's.
     ImageError
         The image can't be had, or is no processing-container.
     EngineError
@@ -73,11 +81,21 @@ async def begin(order: Order) -> Handle:
             seconds=order.start_within,
             fix="raise startup_timeout_seconds, or pull its image before",
         ) from None
+    except NamespaceNotFound as error:
+        raise NamespaceNotFound(
+            error.message,
+            status=error.status,
+            fix="create it (kubectl create namespace), or name another: for a DAG by engine="
+            '"kubernetes://CONTEXT/NAMESPACE", for a run by '
+            '{"project_form": {"kubernetes_namespace": "NAMESPACE"}} in its conf; '
+            f"without either it is {NAMESPACE}",
+        ) from None
 
 
 async def _begin(order: Order) -> Handle:
     state = state_directory().absolute()
     async with _engine(order.engine, order.namespace) as (engine, options, is_cluster):
+        await _claim(order, is_cluster)
         found_running = await clear(engine, order.identity, adopt=order.adopt)
         task = order.task.model_copy(update={"config": _config(order, options, is_cluster)})
         near = engine.placed(placement_of(task.config))
@@ -97,7 +115,10 @@ async def _begin(order: Order) -> Handle:
         }
         places = pods.volume if is_cluster else kept.directory
         changes = Changes(
-            inputs={name: places(order.root, path) for name, path in order.inputs.items()},
+            inputs={
+                name: places(order.input_roots.get(name, order.root), path)
+                for name, path in order.inputs.items()
+            },
             outputs={name: places(order.root, path) for name, path in outputs.items()},
         )
         found = offered.put_together(task, changes)
@@ -325,6 +346,14 @@ def _task_run(instance: TaskInstance, container: str, mode: str) -> dict[str, An
 
 
 # Directories.
+
+
+async def _claim(order: Order, is_cluster: bool) -> None:
+    """See that the data of this run are this DAG's, before anything of it is touched."""
+    if is_cluster and not await asyncio.to_thread(order.root.is_dir):
+        return  # the node's, and not seen from this worker, which removes nothing there
+    if why := await asyncio.to_thread(claim, order.folder.parent, order.identity.dag):
+        order.tell(f"warning: {why}")
 
 
 def _check_inputs(order: Order) -> None:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from lading.cli.targets import ours, owner_is_dead
 from lading.contracts.meca import EXECUTOR_PORT
 from lading.engine.discovery import candidates, open_engine
-from lading.errors import LadingError
+from lading.errors import LadingError, how_to_install
 from lading.host.gpus import inventory
 from lading.http1 import open_tcp
 from lading.run.records import Records, records_path
@@ -34,6 +34,7 @@ __all__ = ["Check", "examine"]
 OK, WARN, FAIL = "ok", "warn", "fail"
 
 SGX_DEVICE, AESM_SOCKET = Path("/dev/sgx_enclave"), Path("/var/run/aesmd/aesm.socket")
+_CLUSTERS = ("kubernetes", "k8s")
 _STRONGER = ("kata", "runsc")
 _SERVE_NEEDS = ("fastapi", "uvicorn", "prometheus_client")
 _LITTLE, _TOO_LITTLE = 2 << 30, 200 << 20
@@ -69,17 +70,22 @@ async def examine(options: EngineOptions) -> AsyncIterator[Check]:
         engine = await open_engine(options)
     except LadingError as error:
         yield Check("engine", FAIL, error.message, error.fix)
-        yield await asyncio.to_thread(_gpus, None)
+        if not options.engine.startswith(_CLUSTERS):
+            yield await asyncio.to_thread(_gpus, None)
     else:
         async with engine:
             async for check in _of_engine(engine, options):
                 yield check
-    yield _sgx()
+    there = options.engine.startswith(_CLUSTERS)  # whose nodes are not this machine
+    if not there:
+        yield await asyncio.to_thread(_sgx)
     yield await asyncio.to_thread(_records)
-    yield _disk(Path("/var/lib"), "images", "where engines keep images")
+    if not there:
+        place = Path("/var/lib")
+        yield await asyncio.to_thread(_disk, place, "images", "where engines keep images")
     yield await _port()
-    yield _parts()
-    yield _clock()
+    yield await asyncio.to_thread(_parts)
+    yield await asyncio.to_thread(_clock)
 
 
 async def _of_engine(engine: Engine, options: EngineOptions) -> AsyncIterator[Check]:
@@ -88,13 +94,22 @@ async def _of_engine(engine: Engine, options: EngineOptions) -> AsyncIterator[Ch
     except LadingError as error:
         yield Check("engine", FAIL, error.message, error.fix)
         return
-    yield await asyncio.to_thread(_engine, info, options)
+    if info.cluster:
+        yield _cluster(info)
+    else:
+        yield await asyncio.to_thread(_engine, info, options)
     for warning in info.warnings:
         yield Check("engine", WARN, warning)
-    yield _cgroups(info)
-    yield _runtimes(info)
-    yield _sealed(info)
-    yield await asyncio.to_thread(_gpus, info)
+    if info.cluster:
+        yield await asyncio.to_thread(_streams)
+        yield _files(info)
+        yield _classes(info)
+        yield _gpus_of_nodes(info)
+    else:
+        yield _cgroups(info)
+        yield _runtimes(info)
+        yield _sealed(info)
+        yield await asyncio.to_thread(_gpus, info)
     try:
         yield await _leftovers(engine)
     except LadingError as error:
@@ -114,6 +129,62 @@ def _engine(info: EngineInfo, options: EngineOptions) -> Check:
     )
 
 
+def _cluster(info: EngineInfo) -> Check:
+    nodes = "unknown: nodes may not be listed, and no quota says it"
+    cores = f"{info.cpus} cores" if info.cpus else f"cores {nodes}"
+    memory = format_bytes(info.memory) if info.memory else f"memory {nodes}"
+    room = f"{cores}, {memory}" if info.cpus or info.memory else f"cores and memory {nodes}"
+    return Check("engine", OK, f"Kubernetes {info.version} at {info.address}; {room}")
+
+
+def _streams() -> Check:
+    if find_spec("websockets") is not None:
+        return Check("websockets", OK, "files can be copied to pods and back, their ports called")
+    return Check(
+        "websockets",
+        WARN,
+        "not installed: no file can be copied to a pod or back, and none of its ports be called "
+        "from outside the cluster",
+        how_to_install("kubernetes"),
+    )
+
+
+def _files(info: EngineInfo) -> Check:
+    if "/" in info.shared:
+        return Check("files", OK, "every directory is the nodes' own, under the same path")
+    shared = f"on the cluster's volumes: {', '.join(info.shared)}; others " if info.shared else ""
+    return Check(
+        "files",
+        OK,
+        f"{shared}copied there and back by {info.helper}, which nodes must be able to pull "
+        "(--cluster-helper names another)",
+    )
+
+
+def _classes(info: EngineInfo) -> Check:
+    text = "no runtime class may be seen"
+    if info.runtimes:
+        text = f"runtime classes: {', '.join(info.runtimes)}"
+    if stronger := _stronger(info):
+        return Check("runtimes", OK, f"{text}; for microVM: {', '.join(stronger)}")
+    return Check(
+        "runtimes",
+        WARN,
+        f'{text}; none for requests with "runtime": "microVM"',
+        "have a RuntimeClass of Kata Containers or gVisor (runsc) made if tasks need it",
+    )
+
+
+def _stronger(info: EngineInfo) -> list[str]:
+    return [name for name in info.runtimes if any(kind in name.lower() for kind in _STRONGER)]
+
+
+def _gpus_of_nodes(info: EngineInfo) -> Check:
+    if not info.gpu_driver:
+        return Check("GPUs", OK, "none: no node offers any")
+    return Check("GPUs", OK, "nodes offer some, or nobody may say that they don't")
+
+
 def _cgroups(info: EngineInfo) -> Check:
     if info.cgroup_version == 0:
         return Check(
@@ -130,7 +201,7 @@ def _cgroups(info: EngineInfo) -> Check:
 
 def _runtimes(info: EngineInfo) -> Check:
     known = ", ".join(info.runtimes) or info.default_runtime
-    stronger = [name for name in info.runtimes if any(kind in name.lower() for kind in _STRONGER)]
+    stronger = _stronger(info)
     text = f"default {info.default_runtime}; registered: {known}"
     if stronger:
         return Check("runtimes", OK, f"{text}; for microVM: {', '.join(stronger)}")
@@ -261,9 +332,7 @@ async def _executor_answers() -> bool:
 def _parts() -> Check:
     missing = [name for name in _SERVE_NEEDS if find_spec(name) is None]
     if missing:
-        return Check(
-            "serve", FAIL, f"not installed: {', '.join(missing)}", "pip install 'lading[serve]'"
-        )
+        return Check("serve", FAIL, f"not installed: {', '.join(missing)}", how_to_install("serve"))
     return Check("serve", OK, "all that `lading serve` needs is installed")
 
 

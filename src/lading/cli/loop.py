@@ -39,6 +39,7 @@ class Signals:
         self.seen: int | None = None
         self._count = 0
         self._cancel: Callable[[], object] = lambda: None
+        self._say: Callable[..., object] = lambda *_: None
         self._awaited: asyncio.Future[None] | None = None
 
     @contextlib.contextmanager
@@ -47,6 +48,7 @@ class Signals:
         # Not loop.add_signal_handler: a server in the command may set handlers of its own and
         # put ours back afterwards.
         self._cancel = lambda: loop.call_soon_threadsafe(task.cancel)
+        self._say = loop.call_soon_threadsafe
         before = {number: signal.getsignal(number) for number in _SIGNALS}
         for number in _SIGNALS:
             if before[number] is not signal.SIG_IGN:  # as under nohup
@@ -84,8 +86,8 @@ class Signals:
             for one in _SIGNALS:
                 if signal.getsignal(one) == self._arrived:
                     signal.signal(one, signal.SIG_DFL)
-            with contextlib.suppress(OSError, RuntimeError):
-                printing.note("cleaning up; once more leaves it behind")
+            # Not from here: what is being printed in this moment would have it refused.
+            self._say(printing.note, "cleaning up; once more leaves it behind")
 
 
 def run(

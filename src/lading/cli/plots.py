@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from lading.errors import InputError, NotSupported
+from lading.errors import InputError, NotSupported, how_to_install
 from lading.units import GIB, KIB, MIB, format_bytes
 
 __all__ = ["Plot", "as_lines", "check_file", "write_file"]
@@ -103,7 +103,7 @@ def check_file(path: Path) -> None:
     if find_spec("matplotlib") is None:
         raise NotSupported(
             "plots as files need matplotlib, which is not installed",
-            fix='pip install "lading[plot]", or leave --plot out: there is a plot in the terminal',
+            fix=f"{how_to_install('plot')}, or leave --plot out: there is a plot in the terminal",
         )
 
 

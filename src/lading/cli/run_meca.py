@@ -196,11 +196,12 @@ def _show_wait(why: str) -> None:
 
 def _summary(outcome: Outcome, job: Job) -> str:
     usage = outcome.usage
+    peak = format_bytes(usage.memory_peak) if usage.memory_peak else "not seen"
     parts = [
         f"ready in {format_seconds(outcome.start_seconds)}",
         f"answered in {format_seconds(outcome.call_seconds)}",
-        f"memory {format_bytes(usage.memory_peak)} of {format_bytes(job.limits.memory)}",
-        f"CPU {format_seconds(usage.cpu_seconds)}",
+        f"memory {peak} of {format_bytes(job.limits.memory)}",
+        f"CPU {format_seconds(usage.cpu_seconds) if usage.cpu_seconds else 'not seen'}",
         f"run {outcome.run_id}",
     ]
     return ", ".join(parts)

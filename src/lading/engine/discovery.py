@@ -74,7 +74,8 @@ def candidates(options: EngineOptions, env: Mapping[str, str] | None = None) -> 
             raise ConfigError(
                 "engine",
                 f"{chosen!r} is no engine",
-                fix="write docker, podman, kubernetes, unix:///path/of/socket or tcp://host:port",
+                fix="write docker, podman, kubernetes, kubernetes://CONTEXT/NAMESPACE, "
+                "unix:///path/of/socket or tcp://host:port",
             )
         tls = None if chosen.startswith(_CLUSTER) else _tls(chosen, env)
         return [Candidate(chosen, "--engine", True, tls)]

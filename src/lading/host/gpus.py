@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from lading.errors import GpuUnavailable, NotSupported
+from lading.errors import GpuUnavailable, NotSupported, how_to_install
 from lading.settings import environment
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def _nvml() -> Iterator[ModuleType]:
     try:
         import pynvml  # noqa: PLC0415 - most hosts have no GPU and should not pay for it
     except ImportError as error:
-        raise _NvmlMissing("nvidia-ml-py is not installed: pip install 'lading[serve]'") from error
+        raise _NvmlMissing(f"nvidia-ml-py is not installed: {how_to_install('serve')}") from error
     try:
         pynvml.nvmlInit()
     except pynvml.NVMLError as error:

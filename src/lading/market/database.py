@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
 
-from lading.errors import ConfigError, MarketUnavailable, RecordError
+from lading.errors import ConfigError, MarketUnavailable, RecordError, how_to_install
 from lading.market.schema import TABLES, VERSION
 
 if TYPE_CHECKING:
@@ -314,7 +314,7 @@ class Postgres(Database):
             raise ConfigError(
                 "market",
                 "PostgreSQL needs a library that is not installed",
-                fix="pip install 'lading[postgres]'",
+                fix=how_to_install("postgres"),
             ) from None
         self._psycopg = psycopg
         self._connection: psycopg.Connection[Any] | None = None

@@ -12,7 +12,14 @@ from dataclasses import replace
 from lading.engine.base import Container, Engine
 from lading.engine.shield import to_the_end
 from lading.engine.spec import ContainerSpec
-from lading.errors import EngineUnreachable, LadingError
+from lading.errors import (
+    CredentialsRefused,
+    EngineDenied,
+    EngineError,
+    EngineUnreachable,
+    LadingError,
+    NotSupported,
+)
 from lading.run.accounting import Accounting
 
 __all__ = ["CONTRACT_LABEL", "RUN_LABEL", "TASK_LABEL", "create", "create_counted", "remove"]
@@ -24,6 +31,8 @@ CONTRACT_LABEL, TASK_LABEL = "lading.contract", "lading.task"
 
 _REMOVE_TRIES = 4
 _REMOVE_WAIT = 0.05
+_FINAL = (CredentialsRefused, EngineDenied, NotSupported)
+"""What no waiting helps against."""
 
 
 async def create(engine: Engine, spec: ContainerSpec, run_id: str) -> Container:
@@ -104,7 +113,9 @@ async def remove(container: Container) -> None:
             if tries >= _REMOVE_TRIES:
                 raise
             cancelled = error
-        except EngineUnreachable:
+        except _FINAL:
+            raise
+        except EngineError:  # away for a moment, or "device or resource busy": Docker, under load
             tries += 1
             if tries >= _REMOVE_TRIES:
                 raise

@@ -131,8 +131,9 @@ def test_docker_contexts(env: dict[str, str], home: Path) -> None:
 
 
 def test_no_engine(env: dict[str, str]) -> None:
-    with pytest.raises(ConfigError, match="'dokcer' is no engine"):
+    with pytest.raises(ConfigError, match="'dokcer' is no engine") as raised:
         candidates(EngineOptions("dokcer"), env)
+    assert "kubernetes://CONTEXT/NAMESPACE" in raised.value.fix
 
 
 async def test_the_first_that_answers(env: dict[str, str], home: Path) -> None:

@@ -13,12 +13,14 @@ import pytest
 from tests.support.nvml import THREE, FakeGpu, build_fake_nvml, nvml_environment, set_gpus
 from tests.unit.host.parts import MIB, ManualClock
 
+from lading.errors import how_to_install
 from lading.host.gpus import Gpu, GpuMonitor, available, inventory
 
 A, B, C = (gpu.uuid for gpu in THREE)
 
 LIST = """
 import dataclasses, json
+from lading.errors import how_to_install
 from lading.host.gpus import available, inventory
 found = inventory()
 print(json.dumps({
@@ -128,7 +130,7 @@ def test_without_the_binding_there_are_none(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setitem(sys.modules, "pynvml", None)
     found = inventory({})
     assert found.gpus == ()
-    assert found.reason == "nvidia-ml-py is not installed: pip install 'lading[serve]'"
+    assert found.reason == f"nvidia-ml-py is not installed: {how_to_install('serve')}"
     assert available([A]) == ()
 
 

@@ -6,14 +6,15 @@ import asyncio
 import os
 import socket
 import ssl
+from importlib.util import find_spec
 from urllib.parse import urlsplit
 
 from lading.engine.kubernetes.auth import Credential
 from lading.engine.kubernetes.config import Access, Tls
-from lading.errors import ConfigError, EngineUnreachable
+from lading.errors import ConfigError, EngineUnreachable, NotSupported, how_to_install
 from lading.http1 import Connection, open_tcp
 
-__all__ = ["ALIVE", "Dial", "tls_context", "unreachable"]
+__all__ = ["ALIVE", "Dial", "must_stream", "no_library", "tls_context", "unreachable"]
 
 _CONNECT_SECONDS = 15
 ALIVE = (
@@ -133,4 +134,24 @@ def unreachable(access: Access, what: str, error: OSError) -> EngineUnreachable:
         reason = os.strerror(system) if system else str(error) or type(error).__name__
     return EngineUnreachable(
         f"{what}: the cluster at {access.server} is not reachable: {reason}", fix=fix
+    )
+
+
+async def must_stream(doing: str) -> None:
+    """See that programs and ports of pods can be reached, before one is made.
+
+    Raises
+    ------
+    NotSupported
+        A library is not installed.
+    """
+    if await asyncio.to_thread(find_spec, "websockets") is None:
+        raise no_library(doing)
+
+
+def no_library(doing: str) -> NotSupported:
+    """Say that this is not installed."""
+    return NotSupported(
+        f"{doing} failed: it takes the library websockets, which is not installed",
+        fix=f"install it with Lading: {how_to_install('kubernetes')}",
     )

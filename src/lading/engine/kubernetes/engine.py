@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Self
 from lading.engine.kubernetes.api import NODES, PODS, Api, Kind
 from lading.engine.kubernetes.config import find_access
 from lading.engine.kubernetes.container import Cluster, KubernetesContainer
+from lading.engine.kubernetes.dialling import must_stream
 from lading.engine.kubernetes.errors import Call, Thing
 from lading.engine.kubernetes.images import Images, no_images
 from lading.engine.kubernetes.labels import ID_LABEL, object_name, selector
@@ -255,6 +256,10 @@ class KubernetesEngine:
             life.placed = await asyncio.to_thread(
                 place, spec.mounts, self._rules, helper=self.options.cluster_helper, user=spec.user
             )
+        if life.placed.copies:
+            await must_stream(f"copying files to container {life.name}")
+        elif spec.ports and not self._api.access.in_cluster:
+            await must_stream(f"reaching a port of container {life.name}")
         await self._networks.check(spec.network, namespace)
         await asyncio.gather(self._pods.check(life), self._pods.watch(namespace))
         self._pods.lives[namespace, life.name] = life

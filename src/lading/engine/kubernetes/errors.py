@@ -48,11 +48,14 @@ class Call:
     thing : Thing
     image : str
         The reference as the caller wrote it, where one is involved.
+    helper : bool
+        Whether that is not the task's image, but that of a container that helps it.
     """
 
     doing: str
     thing: Thing = Thing.CLUSTER
     image: str = ""
+    helper: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +136,24 @@ def refusal(call: Call, reason: str, message: str) -> errors.EngineError:
         Of ``containerStatuses[].state.waiting`` (or ``terminated``, where it could not be begun).
     """
     make = WAITING.get(reason, _of_runtime)
-    return make(call, Said(0, reason, message.strip()))
+    error = make(call, Said(0, reason, message.strip()))
+    if isinstance(error, errors.ImageError):
+        error.fix = _HELPER if call.helper else error.fix
+    elif not error.fix and _TOO_LITTLE.search(message):
+        error.fix = "give it more memory: --memory, or resources.limits.memory in its file"
+    return error
+
+
+_HELPER = (
+    "it copies a task's files there and back: push it to where the nodes fetch images, load it "
+    "into them (kind load docker-image), or name another that has a static busybox by "
+    "--cluster-helper"
+)
+_TOO_LITTLE = re.compile(
+    r"minimum memory|memory limit (?:is )?too low|memory\.(?:max|limit_in_bytes)|cannot allocate"
+    r"|out of memory|\boom\b",
+    re.IGNORECASE,
+)
 
 
 # What is raised.
@@ -307,6 +327,10 @@ _REGISTRY_LOGIN = (
     "give the cluster credentials for that registry: an imagePullSecret of the namespace's "
     "service account, or registry credentials in the task's file"
 )
+_NO_IMAGE = (
+    "see whether its name is right, push it to where the nodes fetch images, or load it into them "
+    "(kind load docker-image)"
+)
 _IN_CONTAINERD = re.compile(r"failed to resolve reference .*: not found$|: not found$")
 
 
@@ -314,13 +338,16 @@ def _of_registry(call: Call, said: Said) -> errors.EngineError:
     """The registry's words, through the node's runtime: in Docker's or in containerd's words."""
     words = said.message or said.reason
     if _IN_CONTAINERD.search(words.rstrip()):
-        return errors.ImageNotFound(
-            call.image, words, fix="check its name and tag, and that it was pushed"
-        )
+        return errors.ImageNotFound(call.image, words, fix=_NO_IMAGE)
     asked = docker_errors.Call(call.doing, docker_errors.Thing.PULL, call.image)
     error = docker_errors.translate(asked, None, words)
     if isinstance(error, errors.ImageDenied):
-        error.fix = _REGISTRY_LOGIN
+        error.fix = f"{_NO_IMAGE}; or {_REGISTRY_LOGIN}"
+    elif isinstance(error, errors.ImageNotFound):
+        error.fix = _NO_IMAGE
+    elif isinstance(error, errors.ImagePullFailed):
+        # Where the nodes have it, no registry is asked.
+        error.fix = f"{_NO_IMAGE}; or {error.fix}"
     return error
 
 
@@ -342,9 +369,7 @@ WAITING: Mapping[str, Make] = {
     "ErrImagePull": _of_registry,
     "ImagePullBackOff": _of_registry,
     "RegistryUnavailable": _of_registry,
-    "ErrImageNeverPull": _image(
-        errors.ImageNotFound, "no registry has it for this cluster: push it to one first"
-    ),
+    "ErrImageNeverPull": _image(errors.ImageNotFound, _NO_IMAGE),
     "InvalidImageName": _image(errors.ImageNameInvalid, "use a name such as me/my-task:1"),
     "ImageInspectError": _image(errors.ImageError, "remove the image from the node"),
     "SignatureValidationFailed": _image(errors.ImageDenied, "sign it as the cluster wants it"),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from lading.engine.kubernetes.api import EVENTS, Api
@@ -53,6 +53,7 @@ _SILENT = 3.0
 _EVENTS_PAUSE = 10.0
 """Seconds between two looks at them, for all pods together."""
 _MOST_EVENTS = 500
+_NO_CLAIM = re.compile(r'persistentvolumeclaim "(?P<claim>[^"]+)" not found')
 _TOLD = re.compile(r"Fail|BackOff|Pulling|Unhealthy|Sandbox|Attach", re.I)
 
 
@@ -114,24 +115,28 @@ class _Wait:
     since: float
     reason: str = ""
     error: EngineError | None = None
+    image: str = ""
     told: str = ""
     silent_since: float = field(default=0.0)
 
     def see(self, pod: dict[str, Any], now: float) -> None:
         """Take a new state; raises what does not pass by itself."""
-        reason, words = waiting(pod)
-        if reason:
-            if reason not in _BACK_OFF or self.error is None:  # that has no words of its own
-                self.error = refusal(self.call, reason, words)
+        found = waiting(pod)
+        if found.reason:
+            # A back-off has no words of its own.
+            if found.reason not in _BACK_OFF or self.error is None or found.image != self.image:
+                call = replace(self.call, image=found.image, helper=True)
+                self.error = refusal(call if found.helps else self.call, *found[:2])
+                self.image = found.image
             if isinstance(self.error, _LASTING):
                 raise self.error
-            kind = "image" if reason in _OF_IMAGE else "node"
+            kind = "image" if found.reason in _OF_IMAGE else "node"
         elif words := unschedulable(pod):
             kind = "scheduler"
             self.error = Unschedulable(
                 f"{self.call.doing} failed: no node took it within "
                 f"{format_seconds(self.patience)}: {words}",
-                fix="ask for less, or add nodes; --cluster-patience waits longer",
+                fix=_no_node(words, self.life.namespace),
             )
         else:
             kind, self.error = "", None
@@ -182,6 +187,17 @@ class _Wait:
         """Seconds until the next time that :meth:`overdue` has something to do."""
         due = self.since + self.limit if self.reason else self.silent_since + _SILENT
         return max(due - now, 0.0)
+
+
+def _no_node(words: str, namespace: str) -> str:
+    """Say what to do about what the scheduler said."""
+    if found := _NO_CLAIM.search(words):
+        return (
+            f"the claim {found['claim']} is not in namespace {namespace}: create it there "
+            f"(kubectl -n {namespace} get pvc lists what is), name another in --cluster-files or "
+            "the task's file, or run in its namespace with --engine kubernetes://CONTEXT/NAMESPACE"
+        )
+    return "ask for less, or add nodes; --cluster-patience waits longer"
 
 
 async def until_begun(

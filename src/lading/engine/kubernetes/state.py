@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from lading.engine.kubernetes.labels import ID_LABEL, NETWORK_LABEL, labels_of
 from lading.engine.kubernetes.pod import MAIN
@@ -17,6 +17,7 @@ from lading.engine.spec import ContainerInfo, Exit, Limits, Network, State
 from lading.units import quantity
 
 __all__ = [
+    "Waiting",
     "anything_runs",
     "container_info",
     "exit_of",
@@ -42,6 +43,25 @@ _OUT_OF_MEMORY = "OOMKilled"
 _NOT_BEGUN = frozenset({"ContainerCannotRun", "StartError"})
 """Why a container ended whose first program the node's runtime could not even start."""
 _FAILED = "Failed"
+
+
+class Waiting(NamedTuple):
+    """Why a container of a pod waits.
+
+    Parameters
+    ----------
+    reason, words : str
+        The kubelet's; empty if it says nothing.
+    image : str
+        What that container is to run.
+    helps : bool
+        Whether it is not the one that counts.
+    """
+
+    reason: str = ""
+    words: str = ""
+    image: str = ""
+    helps: bool = False
 
 
 def identity(pod: Pod) -> str:
@@ -153,8 +173,8 @@ def is_leaving(pod: Pod) -> bool:
     return bool(pod["metadata"].get("deletionTimestamp"))
 
 
-def waiting(pod: Pod) -> tuple[str, str]:
-    """Say why a container of it waits, the helpers' too: reason and words; empty if none says."""
+def waiting(pod: Pod) -> Waiting:
+    """Say which container of it waits, the helpers' too, and why; empty if none says."""
     status = pod.get("status") or {}
     listed = [*(status.get("initContainerStatuses") or ())]
     listed += status.get("containerStatuses") or ()
@@ -162,17 +182,29 @@ def waiting(pod: Pod) -> tuple[str, str]:
         found = (item.get("state") or {}).get("waiting") or {}
         reason = str(found.get("reason") or "")
         if reason not in ("", "ContainerCreating", "PodInitializing"):
-            return reason, str(found.get("message") or "")
-    return "", ""
+            name = str(item.get("name") or "")
+            return Waiting(
+                reason,
+                str(found.get("message") or ""),
+                _image(pod, name),
+                name != _spec(pod)["name"],
+            )
+    return Waiting()
+
+
+def _image(pod: Pod, container: str) -> str:
+    """Find what image a container of it has, as its manifest names it."""
+    listed = [*(pod["spec"].get("initContainers") or ()), *pod["spec"]["containers"]]
+    return next((str(item.get("image", "")) for item in listed if item["name"] == container), "")
 
 
 def why_waiting(pod: Pod) -> str:
     """Say why it does not run yet, in the cluster's words; empty if it does, or did."""
     if runs(pod) or exit_of(pod) is not None:
         return ""
-    reason, words = waiting(pod)
-    if reason:
-        return f"{reason}: {words}" if words else reason
+    found = waiting(pod)
+    if found.reason:
+        return f"{found.reason}: {found.words}" if found.words else found.reason
     if unscheduled := unschedulable(pod):
         return unscheduled
     node = (pod.get("spec") or {}).get("nodeName")

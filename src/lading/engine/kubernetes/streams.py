@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from lading.engine.kubernetes.api import PODS, Api
-from lading.engine.kubernetes.dialling import ALIVE, unreachable
+from lading.engine.kubernetes.dialling import ALIVE, no_library, unreachable
 from lading.engine.kubernetes.errors import Call, translate
-from lading.errors import EngineError, EngineUnreachable, NotSupported, ReplyTooLarge
+from lading.errors import EngineError, EngineUnreachable, ReplyTooLarge
 from lading.units import format_bytes, format_seconds
 
 if TYPE_CHECKING:
@@ -379,10 +379,7 @@ async def _open(api: Api, target: str, call: Call) -> ClientConnection:
             InvalidStatus,
         )
     except ImportError as error:
-        raise NotSupported(
-            f"{call.doing} failed: it takes the library websockets, which is not installed",
-            fix="install it with Lading: pip install 'lading[kubernetes]'",
-        ) from error
+        raise no_library(call.doing) from error
 
     access = api.access
     renewed = False

@@ -378,15 +378,23 @@ async def test_a_claim_ends_with_its_process(tmp_path: Path) -> None:
 # kill -9.
 
 
-def _wait_for_more(process: subprocess.Popen[bytes], computed: Path) -> None:
-    """Wait until it has computed eight pieces more than there were, or has ended."""
+def _wait_for_more(process: subprocess.Popen[bytes], folder: Path, task: str) -> None:
+    """Wait until eight more pieces are begun, and some are done, or it has ended."""
+    computed = folder / "computed"
 
     def count() -> int:
         return computed.read_bytes().count(b"\n") if computed.exists() else 0
 
     enough = count() + 8
-    while process.poll() is None and count() < enough:
+    while process.poll() is None and (count() < enough or not _done_ones(folder, task)):
         time.sleep(0.005)
+
+
+def _done_ones(folder: Path, task: str) -> set[str]:
+    """Which subtasks the journal has as done."""
+    with contextlib.closing(sqlite3.connect(folder / "golem.db")) as database:
+        sql = "SELECT id FROM subtask WHERE task = ? AND state = 'done'"
+        return {name for (name,) in database.execute(sql, (task,))}
 
 
 @pytest.mark.slow
@@ -401,9 +409,9 @@ def test_a_driver_that_is_killed_at_any_moment_loses_nothing(tmp_path: Path, see
     while True:
         assert time.monotonic() < deadline
         process = subprocess.Popen(command, cwd=_ROOT, stderr=subprocess.PIPE)
-        if kills % 2:  # once it has got somewhere, however slow this machine is
-            _wait_for_more(process, tmp_path / "computed")
-            pause = chance.random() * 0.05
+        if kills % 2 == 0:  # once it has got somewhere, however slow or fast this machine is
+            _wait_for_more(process, tmp_path, task)
+            pause = chance.random() * 0.02
         else:  # the later the kills, the more is done in between; so that it comes to an end
             pause = 0.3 + chance.random() * 0.3 * (1 + kills / 4)
         try:
@@ -433,9 +441,7 @@ def _note_done(folder: Path, task: str, done: dict[str, int]) -> None:
     """Note which pieces are done, and how many computations there were up to now."""
     with contextlib.suppress(FileNotFoundError, sqlite3.OperationalError):
         count = (folder / "computed").read_text().count("\n")
-        with contextlib.closing(sqlite3.connect(folder / "golem.db")) as database:
-            sql = "SELECT id FROM subtask WHERE task = ? AND state = 'done'"
-            subtasks = {name for (name,) in database.execute(sql, (task,))}
+        subtasks = _done_ones(folder, task)
         for path in (task_home(folder, task) / "work").glob("*/app.db"):
             with contextlib.closing(sqlite3.connect(path)) as database:
                 for number, subtask in database.execute("SELECT number, subtask FROM piece"):

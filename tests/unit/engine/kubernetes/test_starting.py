@@ -107,6 +107,74 @@ async def test_the_registrys_words_outlast_the_back_off() -> None:
         )
 
 
+def helper_waits(reason: str, message: str = "") -> dict[str, Any]:
+    state = {"waiting": {"reason": reason, "message": message}}
+    found = pod(
+        {"waiting": {"reason": "PodInitializing"}},
+        phase="Pending",
+        initContainerStatuses=[{"name": "lading-in", "state": state}],
+    )
+    found["spec"]["initContainers"] = [{"name": "lading-in", "image": "tools:1"}]
+    return found
+
+
+@pytest.mark.parametrize("lasting", [True, False])
+async def test_a_helpers_image_is_not_taken_for_the_tasks(*, lasting: bool) -> None:
+    words = "manifest unknown" if lasting else "dial tcp: connection refused"
+    with pytest.raises(ImageNotFound if lasting else ImagePullFailed) as raised:
+        await begin(
+            helper_waits("ErrImagePull", words),
+            helper_waits("ImagePullBackOff", "Back-off pulling image"),
+            patience=0.01,
+        )
+    assert raised.value.message == f"image 'tools:1': {words}"
+    assert "--cluster-helper" in raised.value.fix
+
+
+async def test_a_back_off_of_another_image_has_its_own_words() -> None:
+    with pytest.raises(ImagePullFailed, match="image 'x:1': Back-off"):
+        await begin(
+            helper_waits("ErrImagePull", "dial tcp: connection refused"),
+            waits("ImagePullBackOff", "Back-off"),
+            patience=0.01,
+        )
+
+
+async def test_a_claim_that_is_not_there() -> None:
+    words = '0/1 nodes are available: 1 persistentvolumeclaim "lost" not found'
+    unscheduled = pod(
+        None,
+        phase="Pending",
+        conditions=[{"type": "PodScheduled", "status": "False", "message": words}],
+    )
+    with pytest.raises(Unschedulable) as raised:
+        await begin(unscheduled, patience=0.01)
+    assert "the claim lost is not in namespace jobs" in raised.value.fix
+
+
+async def test_what_its_first_program_can_not_live_on() -> None:
+    words = "Error response from daemon: Minimum memory limit allowed is 6MB"
+    with pytest.raises(EngineError, match="Minimum memory") as raised:
+        await begin(waits("CreateContainerError", words), patience=0.01)
+    assert "--memory" in raised.value.fix
+
+
+@pytest.mark.parametrize(
+    ("reason", "words", "error"),
+    [
+        ("ErrImageNeverPull", "not present with pull policy of Never", ImageNotFound),
+        ("ErrImagePull", "failed to resolve reference x:1: not found", ImageNotFound),
+        ("ErrImagePull", "dial tcp: lookup registry-1.docker.io: no such host", ImagePullFailed),
+        ("ErrImagePull", "pull access denied, or may require login: denied", ImageDenied),
+    ],
+)
+async def test_an_image_that_no_node_has(reason: str, words: str, error: type[EngineError]) -> None:
+    with pytest.raises(error) as raised:
+        await begin(waits(reason, words), patience=0.01)
+    for word in ("name is right", "push it", "kind load docker-image"):
+        assert word in raised.value.fix
+
+
 async def test_a_registry_that_is_up_again() -> None:
     told = await begin(waits("ErrImagePull", "dial tcp: refused"), waits("ContainerCreating"), RUNS)
     assert told[-1] == ""

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from lading.engine.kubernetes.state import (
+    Waiting,
     container_info,
     exit_of,
     image_id,
@@ -133,10 +134,10 @@ def test_why_it_waits() -> None:
     assert why_waiting(pod(None, phase="Pending")) == "waits for a node"
     made = pod({"waiting": {"reason": "ContainerCreating"}}, phase="Pending")
     made["spec"]["nodeName"] = "n1"
-    assert waiting(made) == ("", "")
+    assert waiting(made).reason == ""
     assert why_waiting(made) == "being made on node n1"
     pulls = pod({"waiting": {"reason": "ErrImagePull", "message": "no such host"}})
-    assert waiting(pulls) == ("ErrImagePull", "no such host")
+    assert waiting(pulls) == Waiting("ErrImagePull", "no such host", "x:1")
     assert why_waiting(pulls) == "ErrImagePull: no such host"
 
 
@@ -146,7 +147,11 @@ def test_what_goes_before_it() -> None:
     assert init_runs(found, "lading-in")
     assert not init_runs(found, "other")
     state[0]["state"] = {"waiting": {"reason": "ImagePullBackOff", "message": "m"}}
-    assert waiting(found) == ("ImagePullBackOff", "m")
+    found["spec"]["initContainers"] = [{"name": "lading-in", "image": "tools:1"}]
+    assert waiting(found) == Waiting("ImagePullBackOff", "m", "tools:1", helps=True)
+    keeper = {"name": "lading-keep", "state": {"waiting": {"reason": "ErrImagePull"}}}
+    found["status"] = {"containerStatuses": [keeper]}
+    assert waiting(found) == Waiting("ErrImagePull", "", "busybox", helps=True)
 
 
 def test_a_pod_of_somebody_else() -> None:

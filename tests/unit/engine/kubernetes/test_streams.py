@@ -70,5 +70,5 @@ async def test_nobody_answers() -> None:
 async def test_without_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "websockets.asyncio.client", None)
     async with StagedCluster().api() as api:
-        with pytest.raises(NotSupported, match=r"pip install 'lading\[kubernetes\]'"):
+        with pytest.raises(NotSupported, match=r"pip install '\.\[kubernetes\]'"):
             await execute(api, "a", "main", ["tar"], DOING)
