@@ -229,12 +229,11 @@ async def test_few_calls(open_client: OpenClient, image: str, test_labels: dict[
         counted = dict(calls)
     assert counted.pop(("list", "events"), 0) <= 20  # of a slow cluster, for all pods together
     assert counted.pop(("list", "pods")) == 1
-    assert counted.pop(("watch", "pods")) == 1
-    assert counted == {
-        ("create", "pods"): 2 * many,
-        ("get", "pods/log"): many,
-        ("delete", "pods"): many,
-    }
+    assert counted.pop(("watch", "pods")) <= 2  # a server may end one at any time
+    assert counted.pop(("create", "pods")) == 2 * many
+    # A busy node ends a log before the news of the end is there: then it is asked for once more.
+    assert many <= counted.pop(("get", "pods/log")) <= 2 * many
+    assert counted == {("delete", "pods"): many}
 
 
 async def test_a_mount_that_is_copied_and_comes_back(make: Make, tmp_path: Path) -> None:
