@@ -50,11 +50,18 @@ def dag(name, of=""):  # all of them have runs of the same name
 
 for name, engine in (("killed", ""), ("killed_pod", "{cluster}")):
     if engine or name == "killed":
-        with dag(name) as one:
-            task("slow",
-                 inline("sleep", "{{{{ 600 if ti.try_number == 1 else 0 }}}}", outputs=["out"]),
-                 pre_execute=remember, retries=1, retry_delay=timedelta(seconds=1),
-                 deferrable=False, engine=engine)
+        with dag(name) as one:  # three tasks, as in the document
+            get = task("get", inline("write", "/out/downloads/f", "data", outputs=["downloads"]),
+                       deferrable=False, engine=engine)
+            slow = task("slow", inline("sleep", "{{{{ 600 if ti.try_number == 1 else 0 }}}}",
+                                       inputs=["inputs"], outputs=["results"]),
+                        iochannel_maps=[IOMapping(get, "downloads", "inputs")],
+                        pre_execute=remember, retries=1, retry_delay=timedelta(seconds=1),
+                        deferrable=False, engine=engine)
+            upload = task("upload", inline("exit", "0", inputs=["inputs"]),
+                          iochannel_maps=[IOMapping(slow, "results", "inputs")],
+                          deferrable=False, engine=engine)
+            get >> slow >> upload
         globals()[name] = one
 with dag("chain"):
     first = task("first", inline("write", "/out/out/f", "from the first", outputs=["out"]),
@@ -185,9 +192,11 @@ def test_kills_and_restarts(scheduler: Scheduler, kubernetes: str) -> None:
         _until(lambda: "line 1" in scheduler.logs("restarted"), scheduler)
 
         # A worker is killed: its container goes on, until the retry comes.
+        _until((flow.data / "killed").exists, scheduler)
         (container,) = _until(lambda: scheduler.containers("killed"), scheduler)
         os.kill(int((flow.data / "killed").read_text()), signal.SIGKILL)
         if kubernetes:
+            _until((flow.data / "killed_pod").exists, scheduler)
             (pod,) = _until(lambda: _running(kubernetes), scheduler)
             os.kill(int((flow.data / "killed_pod").read_text()), signal.SIGKILL)
 
@@ -200,11 +209,11 @@ def test_kills_and_restarts(scheduler: Scheduler, kubernetes: str) -> None:
         assert "line 3" in scheduler.logs("restarted")
 
         _until(lambda: scheduler.states("chain").get("second") == "success", scheduler)
-        _until(lambda: scheduler.states("killed").get("slow") == "success", scheduler)
+        _until(lambda: scheduler.states("killed").get("upload") == "success", scheduler)
         assert container not in scheduler.containers("killed")
 
         if kubernetes:
-            _until(lambda: scheduler.states("killed_pod").get("slow") == "success", scheduler)
+            _until(lambda: scheduler.states("killed_pod").get("upload") == "success", scheduler)
             assert pod not in _running(kubernetes)
 
         # Somebody marks tasks, one that waits in the triggerer and one in a worker.
