@@ -227,9 +227,12 @@ def prepare(docker_host: str) -> None:
         made = _archive({"pause": program.read_bytes()})
     build.import_image(docker_host, PAUSE, made, ['ENTRYPOINT ["/pause"]'])
     if engines.call(docker_host, "GET", f"/images/{HELPER}/json")[0] != 200:
-        busybox = Path("/bin/busybox").read_bytes()
-        changes = ['ENTRYPOINT ["/bin/busybox"]', "ENV PATH=/bin"]
-        build.import_image(docker_host, HELPER, _archive({"bin/busybox": busybox}), changes)
+        # As the one of Docker Hub: its programs are links to it.
+        busybox = "/bin/busybox"
+        listed = subprocess.run([busybox, "--list"], check=True, capture_output=True, text=True)
+        links = {f"bin/{name}": "busybox" for name in listed.stdout.split() if name != "busybox"}
+        archive = _archive({"bin/busybox": Path(busybox).read_bytes()}, links)
+        build.import_image(docker_host, HELPER, archive, ['CMD ["sh"]'])
 
 
 def ensure_tools(docker_host: str) -> str:
@@ -269,11 +272,15 @@ def _busybox(docker_host: str) -> bytes:
     raise AssertionError(f"{HELPER} has no busybox")
 
 
-def _archive(files: Mapping[str, bytes]) -> bytes:
+def _archive(files: Mapping[str, bytes], links: Mapping[str, str] | None = None) -> bytes:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as tar:
         for name, content in files.items():
             entry = tarfile.TarInfo(name)
             entry.size, entry.mode = len(content), 0o755
             tar.addfile(entry, io.BytesIO(content))
+        for name, target in (links or {}).items():
+            entry = tarfile.TarInfo(name)
+            entry.type, entry.linkname, entry.mode = tarfile.SYMTYPE, target, 0o777
+            tar.addfile(entry)
     return buffer.getvalue()
