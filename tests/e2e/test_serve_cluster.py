@@ -6,11 +6,13 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 from tests.images.build import ensure_probe
+from tests.support import engines
 from tests.support.command_line import Cli
 from tests.support.deployed import Space, space
 from tests.support.executors import ExecutorProcess, executor_process
@@ -220,15 +222,33 @@ def test_doctor_tells_of_the_cluster(lading: Cli) -> None:
     assert not {"sealed tasks", "limits", "images", "SGX"} & found
 
 
-def test_a_folder_can_not_be_built_there(lading: Cli, probe: str, tmp_path: Path) -> None:
-    folder = tmp_path / "task"
-    (folder / "src").mkdir(parents=True)
-    (folder / "src/x").write_text("x")
-    (folder / "Dockerfile").write_text(f"FROM {probe}\n")
-    for name in ("name.txt", "description.txt", "example_input.bin", "example_output.bin"):
-        (folder / name).write_text("x\n")
-    (folder / "config.json").write_text("{}")
-    done = lading("run", str(folder))
+def _folder(path: Path, probe: str, name: str) -> str:
+    (path / "src").mkdir(parents=True)
+    (path / "src/x").write_text("x")
+    (path / "Dockerfile").write_text(f"FROM {probe}\n")
+    for file in ("description.txt", "example_input.bin", "example_output.bin"):
+        (path / file).write_text("x\n")
+    (path / "name.txt").write_text(f"{name}\n")
+    (path / "config.json").write_text("{}")
+    return str(path)
+
+
+def test_a_folder_is_built_here_and_runs_there(
+    lading: Cli, probe: str, tmp_path: Path, test_id: str, docker_host: str
+) -> None:
+    name = f"try-{test_id}"
+    try:
+        done = lading("run", _folder(tmp_path / "task", probe, name), "--input", "hello")
+        assert done.returncode == 0, done.stderr
+        assert b"hello" in done.stdout
+        assert b"memory not seen" in done.stderr, "as a pod"
+    finally:
+        engines.call(docker_host, "DELETE", f"/images/lading-task/{name}:dev?force=1")
+
+
+def test_where_nobody_builds_the_way_out_is_said(lading: Cli, probe: str, tmp_path: Path) -> None:
+    nobody = replace(lading, more={**lading.more, "DOCKER_HOST": f"unix://{tmp_path}/nobody"})
+    done = nobody("run", _folder(tmp_path / "task", probe, "x"))
     assert done.returncode != 0
     assert b"Docker" in done.stderr
     assert b"push" in done.stderr

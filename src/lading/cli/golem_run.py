@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lading.cli import loop, printing
-from lading.cli.images import build
+from lading.cli.images import build, builder_of
 from lading.cli.knobs import Given, engine_options, flags
 from lading.cli.run_options import Pull, pairs
 from lading.contracts.golem.driver.options import DriverOptions
@@ -232,7 +232,8 @@ async def drive(
     await check_assignment(assignment)
     async with session(options, pull) as here:
         if folder is not None:
-            await build(here.engine, folder, tag=assignment.app.image, args=build_args, labels={})
+            async with builder_of(here.engine) as builder:
+                await build(builder, folder, tag=assignment.app.image, args=build_args, labels={})
         shown = Shown()
         home = task_home(here.state, assignment.task_id)
         place = await here.place(assignment.options)

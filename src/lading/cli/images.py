@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lading.cli import printing
 from lading.cli.run_options import Pull
-from lading.errors import LadingError
+from lading.errors import EngineUnreachable, LadingError
+from lading.settings import EngineOptions
 from lading.units import format_bytes
 
 if TYPE_CHECKING:
     from lading.engine import Engine, ImageInfo
     from lading.run.records import Records
 
-__all__ = ["EPOCH", "build", "fetch", "sweep_quietly"]
+__all__ = ["EPOCH", "build", "builder_of", "fetch", "sweep_quietly"]
 
 EPOCH = "SOURCE_DATE_EPOCH"
 """The variable, and the build argument: https://reproducible-builds.org/specs/source-date-epoch/"""
@@ -91,6 +93,26 @@ async def build(
             target=target,
             progress=printing.layers(live),
         )
+
+
+@contextlib.asynccontextmanager
+async def builder_of(engine: Engine) -> AsyncIterator[Engine]:
+    """Find who builds: a cluster can't, so for it the engine of this machine does, if one answers.
+
+    The nodes must get the image from there: they share that engine, or it is loaded into them.
+    """
+    if (await engine.info()).kind != "kubernetes":
+        yield engine
+        return
+    from lading.engine.discovery import open_engine  # noqa: PLC0415
+
+    try:
+        builder = await open_engine(EngineOptions())
+    except EngineUnreachable:
+        yield engine  # which says that it can't, and what to do
+        return
+    async with builder:
+        yield builder
 
 
 async def sweep_quietly(engine: Engine, state: Path, records: Records) -> None:

@@ -6,10 +6,11 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from lading.cli import failures, loop, printing
-from lading.cli.images import build, fetch, sweep_quietly
+from lading.cli.images import build, builder_of, fetch, sweep_quietly
 from lading.cli.loop import Signals
 from lading.errors import LadingError, NotReady, RunError, TimedOut
 from lading.settings import EngineOptions, state_directory
@@ -176,13 +177,12 @@ async def image_of(
     from lading.contracts.meca.folder import default_tag  # noqa: PLC0415
     from lading.run.creation import TASK_LABEL  # noqa: PLC0415
 
-    return await build(
-        engine,
-        folder.path,
-        tag=options.tag or default_tag(folder),
-        args=args,
-        labels={TASK_LABEL: folder.name},
-    )
+    tag = options.tag or default_tag(folder)
+    async with builder_of(engine) as builder:
+        built = await build(
+            builder, folder.path, tag=tag, args=args, labels={TASK_LABEL: folder.name}
+        )
+    return built if builder is engine else replace(built, reference=tag)
 
 
 def _show_log(chunk: LogChunk) -> None:
