@@ -7,7 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -191,7 +191,9 @@ def test_a_benchmark(golem: ClusterGolem, cluster: Space) -> None:
     assert cluster.pods() == []
 
 
-def test_a_folder_can_not_be_built_there(golem: ClusterGolem, tmp_path: Path) -> None:
-    done = golem.cli("golem", "run", str(FRACTAL), "--output", str(tmp_path / "o"))
+def test_where_nobody_builds_the_way_out_is_said(golem: ClusterGolem, tmp_path: Path) -> None:
+    nobody = {**golem.cli.more, "DOCKER_HOST": f"unix://{tmp_path}/nobody"}
+    cli = replace(golem.cli, more=nobody)
+    done = cli("golem", "run", str(FRACTAL), "--output", str(tmp_path / "o"))
     assert done.returncode != 0
     assert b"Docker" in done.stderr
